@@ -10,8 +10,8 @@
 # Installing means: Debian packages through apt-get when we may, Rust's targets and components
 # through rustup, cargo's own tools, wasmtime and servers of buckets through cargo, Go and AWS's
 # runtime of Python through pip into the guests' target folder, a validator of OpenAPI documents
-# and AWS's command line through pip, Prometheus, nginx, umoci and pebble from Debian's packages into
-# the cache.
+# and AWS's command line through pip, Prometheus, nginx, HAProxy, umoci and pebble from Debian's
+# packages into the cache.
 # Nothing is downloaded in any other way, and nothing that is there already is touched.
 #
 # SOCKHOP_PROFILE says how it is built: `quick` (what is said nowhere) for trying out and testing,
@@ -338,6 +338,22 @@ need_openapi_validator() {
     pip_install "$folder" "openapi-spec-validator==$version"
 }
 
+# httpx with HTTP/2 and gRPC, for the tests. Exports their folder, which Python finds them in by
+# PYTHONPATH, as SOCKHOP_TEST_HTTP_CLIENTS, unless that is named already.
+need_http_clients() {
+    [ -z "${SOCKHOP_TEST_HTTP_CLIENTS:-}" ] || return 0
+    local httpx=0.28.1 grpcio=1.85.3 folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/http-clients
+    export SOCKHOP_TEST_HTTP_CLIENTS="$folder"
+    # Parts of them are compiled for one version of Python: what another one has installed may not
+    # start.
+    if [ -d "$folder/httpx-$httpx.dist-info" ] && [ -d "$folder/grpcio-$grpcio.dist-info" ] &&
+        PYTHONPATH="$folder" python3 -c 'import grpc, h2, httpx' 2>/dev/null; then
+        return 0
+    fi
+    say "installing httpx $httpx and grpcio $grpcio in $folder (pip)"
+    pip_install "$folder" "httpx[http2]==$httpx" "grpcio==$grpcio"
+}
+
 # boto3, the AWS CLI and cargo-lambda, for the tests. Exports their folder, which Python finds them in
 # by PYTHONPATH, as SOCKHOP_TEST_AWS, unless that is named already.
 need_aws_cli() {
@@ -412,21 +428,40 @@ need_nginx() {
     ! ldd "$nginx" | grep -q 'not found' || install_packages "libraries of nginx" libpcre2-8-0 libssl3
 }
 
+# nginx with its stream module, and HAProxy, for the tests of a node behind them. Exports their
+# folder as SOCKHOP_TEST_PROXIES, unless that is named already. The packages are unpacked, not
+# installed: their services would start on this machine.
+need_proxies() {
+    [ -z "${SOCKHOP_TEST_PROXIES:-}" ] || return 0
+    export SOCKHOP_TEST_PROXIES=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/proxies
+    unpack_packages "$SOCKHOP_TEST_PROXIES" usr/sbin/haproxy nginx libnginx-mod-stream \
+        haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1
+}
+
 # Unpacks a Debian package in a folder of its name that outlives the target folder, unless a file of
 # it is there: unpack_package PACKAGE FILE.
 unpack_package() {
-    [ ! -x "$2" ] || return 0
     local folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/$1
-    have apt-get || fail "missing: $2 of the package $1; put it there"
+    unpack_packages "$folder" "${2#"$folder/"}" "$1"
+}
+
+# Unpacks Debian packages in a folder, unless a program of them is there: unpack_packages FOLDER
+# PROGRAM PACKAGE...
+unpack_packages() {
+    local folder=$1 program=$2 packages=("${@:3}") package
+    [ ! -x "$folder/$program" ] || return 0
+    have apt-get || fail "missing: $folder/$program of the packages ${packages[*]}; put it there"
     need_commands dpkg-deb
-    say "unpacking $1 in $folder (apt-get download)"
+    say "unpacking ${packages[*]} in $folder (apt-get download)"
     rm -rf "$folder.part"
     mkdir -p "$folder.part"
     (
         cd "$folder.part" || exit 1
         # Where packages were never listed, they have to be first.
-        apt-get download -q "$1" || { apt-get update -q && apt-get download -q "$1"; }
-        dpkg-deb -x "$1"_*.deb . && rm "$1"_*.deb
+        apt-get download -q "${packages[@]}" || { apt-get update -q && apt-get download -q "${packages[@]}"; }
+        for package in *.deb; do
+            dpkg-deb -x "$package" . && rm "$package"
+        done
     )
     rm -rf "$folder"
     mv "$folder.part" "$folder"
@@ -453,7 +488,7 @@ build_native_guests() {
         [ ! -f "$source/$name/Cargo.toml" ] ||
             install_guest "$name" "$guests_target/release/$name" "$name"
     done
-    for name in go-lambda go-server; do
+    for name in go-client go-lambda go-server; do
         build_native_go "$source/go/$name" "$native_guests/$name"
     done
     for name in nginx python-server shell-lambda; do
@@ -488,7 +523,10 @@ copy_guest() {
 # Without the network, and linked to nothing: build_native_go FOLDER FOLDER.
 build_native_go() {
     local program=server
-    [[ $1 != *-lambda ]] || program=bootstrap
+    case $1 in
+        *-lambda) program=bootstrap ;;
+        *-client) program=client ;;
+    esac
     ! is_newer "$2/$program" tests/guests/native/go/go.mod "$1"/*.go || return 0
     echo "   building $(basename "$1") (Go)"
     env -u GOROOT -u GOOS -u GOARCH CGO_ENABLED=0 GOENV=off GOWORK=off GOFLAGS='' GOTOOLCHAIN=local GOPROXY=off \

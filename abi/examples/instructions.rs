@@ -14,7 +14,7 @@ use abi::catalogue::{
     Alias, Catalogue, CatalogueView, Function, Host, HostRoute, Spec, Target, Version,
 };
 use abi::choice::ACTIVE;
-use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output};
+use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output, WebSocketMode};
 use abi::invocation_id::InvocationId;
 use abi::message::{ArchivedToEngine, ArchivedToWorker, Awaits, ToEngine, ToWorker};
 use abi::names::Names;
@@ -84,8 +84,10 @@ fn spec() -> Spec {
         args: Vec::new(),
         output: Output::Raw,
         allow_outbound: Vec::new(),
+        kv: Vec::new(),
         handler: String::new(),
         network: NetworkMode::default(),
+        websocket: WebSocketMode::default(),
         report_lines: false,
     }
 }

@@ -11,7 +11,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::domain;
 use crate::envelope::{self, EnvelopeError};
-use crate::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output};
+use crate::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output, WebSocketMode};
 use crate::limits;
 use crate::message::Digest;
 use crate::name;
@@ -40,12 +40,16 @@ pub struct Spec {
     pub output: Output,
     /// Where its outgoing requests may go, as [`crate::outbound`] reads it.
     pub allow_outbound: Vec<String>,
+    /// The shared buckets it may use: by which name it opens each, and the bucket's own.
+    pub kv: Vec<(String, String)>,
     /// The name of its entry, which a lambda finds in `_HANDLER`; empty if none was chosen.
     pub handler: String,
     /// Whether START, END and REPORT lines are around each invocation of a lambda in its log.
     pub report_lines: bool,
     /// Which network the processes of a native function have.
     pub network: NetworkMode,
+    /// What becomes of a request that asks to speak WebSocket.
+    pub websocket: WebSocketMode,
 }
 
 /// A version of a function.
@@ -330,6 +334,8 @@ fn spec_fits(spec: &ArchivedSpec) -> bool {
         && spec.args.len() <= limits::ARGS_MAX
         && args_bytes <= limits::ENV_BYTES_MAX
         && spec.allow_outbound.len() <= limits::OUTBOUND_PATTERNS_MAX
+        && spec.kv.len() <= limits::STATE_GRANTS_MAX
+        && spec.kv.iter().all(|grant| name::check(&grant.1).is_ok())
 }
 
 /// Names and values, archived.
@@ -357,9 +363,11 @@ pub(crate) mod tests {
             args: Vec::new(),
             output: Output::Raw,
             allow_outbound: Vec::new(),
+            kv: Vec::new(),
             handler: String::new(),
             report_lines: false,
             network: NetworkMode::default(),
+            websocket: WebSocketMode::default(),
         }
     }
 
@@ -501,6 +509,8 @@ pub(crate) mod tests {
             limited(FunctionLimits { timeout_ms: u32::MAX, ..FunctionLimits::default() }),
             Spec { requests_per_instance_max: 0, ..spec() },
             Spec { env: vec![(String::new(), "x".repeat(1 << 20))], ..spec() },
+            Spec { kv: vec![("orders".to_owned(), "../orders".to_owned())], ..spec() },
+            Spec { kv: vec![("a".to_owned(), "a".to_owned()); 17], ..spec() },
         ] {
             assert!(matches!(
                 CatalogueView::new(seal(Vec::new(), vec![broken])),

@@ -37,6 +37,7 @@ pub mod sandbox;
 pub mod sealed;
 pub mod secrets;
 pub mod spool;
+pub mod state;
 
 /// Version of the wire between engine and worker. Raise it when the meaning of a message changes.
 pub const VERSION: u32 = 1;

@@ -240,6 +240,27 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(75);
 /// How long a client may take none of the reply's bytes (setting `--write-timeout`).
 pub const WRITE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// A WebSocket connection that has sent nothing for so long is sent a ping,
+pub const WEBSOCKET_PING_AFTER: Duration = Duration::from_secs(30);
+/// and is cut if it has sent nothing for so long after that.
+pub const WEBSOCKET_PONG_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the client of a WebSocket connection may take to answer the node's close frame.
+pub const WEBSOCKET_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A message of WebSocket in either direction, however large a body its function takes.
+pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What all WebSocket connections of a worker hold of messages that arrive, are answered or are
+/// sent. One that needs more is closed with 1013.
+pub const WEBSOCKET_HELD_BYTES_PER_WORKER_MAX: usize = 256 * 1024 * 1024;
+/// Messages that were pushed to a WebSocket connection and wait for its client to take others,
+pub const WEBSOCKET_PUSHED_MAX: usize = 64;
+/// and what they may be together, or one alone.
+pub const WEBSOCKET_PUSHED_BYTES_MAX: usize = 1024 * 1024;
+/// How long a push to another worker's connection may take.
+pub const WEBSOCKET_PUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Invocations for the ends of WebSocket connections that run at a time in a worker, whose clients
+/// may all have gone at once; the others wait.
+pub const WEBSOCKET_ENDS_PER_WORKER_MAX: usize = 64;
+
 /// How long requests in flight may take to end when the node stops (setting `--drain-timeout`).
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
@@ -286,3 +307,21 @@ pub const OUTBOUND_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const OUTBOUND_REPLY_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Headers in it.
 pub const OUTBOUND_REPLY_HEADERS_MAX: usize = 100;
+
+/// A key of a function's state.
+pub const STATE_KEY_BYTES_MAX: usize = 1024;
+/// A value of a function's state. With its key and what is around them it fits into a message, and
+/// into what a guest may hand the node in one call.
+pub const STATE_VALUE_BYTES_MAX: usize = 128 * 1024;
+/// Keys and values in one question to the engine: a key and a value, and some room.
+pub const STATE_CALL_BYTES_MAX: usize = STATE_VALUE_BYTES_MAX + 2 * STATE_KEY_BYTES_MAX;
+/// Keys of one batch.
+pub const STATE_BATCH_KEYS_MAX: usize = 1000;
+/// Values that one batch returns.
+pub const STATE_BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Keys in one page of a list,
+pub const STATE_PAGE_KEYS_MAX: usize = 1000;
+/// and their bytes.
+pub const STATE_PAGE_BYTES_MAX: usize = 64 * 1024;
+/// Buckets besides its own that a function may be granted.
+pub const STATE_GRANTS_MAX: usize = 16;

@@ -155,6 +155,9 @@ pub enum ToWorker {
     /// Carries a new segment of the log, opened to append. From here on the worker writes to this
     /// one, and closes the one before.
     Spool,
+    /// Carries the worker's end of the socket by which it asks for functions' state
+    /// ([`crate::state`]).
+    State,
     /// Write to the segment what is logged by now; someone is about to read it.
     WriteLog {
         /// What the answer is to bear.
@@ -205,6 +208,9 @@ pub enum ToWorker {
         /// Where it comes from, if the socket does not say it.
         origin: Option<Origin>,
     },
+    /// Carries a socket pair's end, over which another worker pushes to a WebSocket connection that
+    /// this one has.
+    Push,
     /// Finish what is in flight, let go of what is idle, then leave.
     Drain {
         /// What becomes of connections.
@@ -263,6 +269,12 @@ pub enum ToEngine {
         /// Where it comes from, if the socket does not say it.
         origin: Option<Origin>,
     },
+    /// Carries a socket pair's end for the worker of this row, which runs the same functions and has
+    /// the WebSocket connection that this one pushes to ([`ToWorker::Push`]).
+    Push {
+        /// The row.
+        row: u16,
+    },
     /// An edge that was told to give its connections back ([`Ending::GiveBack`]) has no handshake
     /// in progress any more. What it relays it goes on relaying by itself, and it ends with the
     /// last of it: it is not this engine's any more.
@@ -276,10 +288,12 @@ impl Message for ToWorker {
             | Self::StartEdge { .. }
             | Self::Certificates
             | Self::Spool
+            | Self::State
             | Self::Catalogue
             | Self::Try { .. }
             | Self::Module { .. }
             | Self::Secrets { .. }
+            | Self::Push
             | Self::Connection { .. } => 1,
             Self::Settings { .. }
             | Self::WriteLog { .. }
@@ -313,7 +327,7 @@ impl Message for ToWorker {
 impl Message for ToEngine {
     fn fd_count(&self) -> usize {
         match self {
-            Self::Return { .. } => 1,
+            Self::Return { .. } | Self::Push { .. } => 1,
             Self::Hello { .. }
             | Self::Applied { .. }
             | Self::Draining
@@ -332,6 +346,9 @@ impl Message for ToEngine {
             }
             Self::Return { awaits: Awaits::Streams, origin: None, .. } => {
                 Err("Return has streams that come from nowhere")
+            }
+            Self::Push { row } if usize::from(*row) >= limits::WORKERS_MAX => {
+                Err("Push.row is beyond WORKERS_MAX")
             }
             Self::RequestSecrets { function } if function.len() > limits::NAME_BYTES_MAX => {
                 Err("RequestSecrets.function is longer than NAME_BYTES_MAX")

@@ -92,6 +92,7 @@ impl Problem {
             404 => "Not Found",
             408 => "Request Timeout",
             413 => "Content Too Large",
+            426 => "Upgrade Required",
             429 => "Too Many Requests",
             431 => "Request Header Fields Too Large",
             503 => "Service Unavailable",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::client::Rate;
+use crate::client::{Protocol, Rate};
 use crate::native::Measure as NativeMeasure;
 use crate::peers::Measure;
 use crate::server::LOAD_CORE;
@@ -36,6 +36,8 @@ pub enum Command {
     Client(ClientArguments),
     /// Answer every request with the same bytes, at once or after a set time.
     NullServer(NullServerArguments),
+    /// Answer every GET with the same bytes and every POST with its own, by hyper and rustls.
+    HyperServer(HyperServerArguments),
     /// Time the first request to functions that a fresh node has not loaded yet, beside the second.
     Cold(ColdArguments),
     /// Measure what deployed functions that nobody calls add to a worker's memory.
@@ -55,7 +57,8 @@ pub enum Command {
 /// What `load` takes.
 #[derive(Debug, Args)]
 pub struct LoadArguments {
-    /// Where to send requests: http://HOST:PORT/PATH (port and path may be left out).
+    /// Where to send requests: http[s]://HOST:PORT/PATH (port and path may be left out). Over
+    /// https:// TLS 1.3 is spoken, and certificates are not looked at.
     pub url: String,
     /// The method [default: GET, or POST with a body].
     #[arg(long)]
@@ -83,6 +86,20 @@ pub struct LoadArguments {
     /// Connections held open at a time, over all threads.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub connections: u32,
+    /// Speak HTTP/2, with so many requests at a time on each connection.
+    #[arg(
+        long,
+        value_name = "STREAMS",
+        conflicts_with_all = ["keep_alive_percent", "no_keep_alive"],
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
+    pub http2: Option<u32>,
+    /// Send nothing: what counts is a TLS handshake, each on a connection of its own.
+    #[arg(long, conflicts_with = "http2")]
+    pub handshakes: bool,
+    /// Resume TLS sessions on new connections.
+    #[arg(long)]
+    pub resume: bool,
     /// Length of the measured window.
     #[arg(long, default_value_t = 10.0, value_parser = window_seconds)]
     pub seconds: f64,
@@ -126,6 +143,15 @@ pub struct LoadArguments {
 }
 
 impl LoadArguments {
+    /// What is spoken on connections.
+    pub fn protocol(&self) -> Protocol {
+        match self.http2 {
+            Some(streams) => Protocol::Http2 { streams },
+            None if self.handshakes => Protocol::Handshakes,
+            None => Protocol::Http1,
+        }
+    }
+
     /// Either option says it.
     pub fn keep_alive_percent(&self) -> u8 {
         if self.no_keep_alive { 0 } else { self.keep_alive_percent }
@@ -150,7 +176,8 @@ pub struct Rounds {
 #[derive(Debug, Args)]
 pub struct PeersArguments {
     /// What is asked of the servers [default: all there is]: hello, connections, json, page, echo,
-    /// upstream, upstream-1000, cpu, beside-cpu, zipf, c, go, native, lambda, invoke.
+    /// upstream, upstream-1000, cpu, beside-cpu, zipf, c, go, native, lambda, invoke, tls-hello,
+    /// tls-echo, tls-connections, tls-resumed, handshakes, h2-1, h2-100.
     #[arg(long, value_delimiter = ',')]
     pub scenarios: Vec<String>,
     /// Who takes part, by the names in the tables (sockhop, wasmtime+tuned, nginx, null, …)
@@ -259,6 +286,20 @@ pub struct NullServerArguments {
     /// How long every reply takes.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=60_000))]
     pub delay_ms: u64,
+}
+
+/// What `hyper-server` takes.
+#[derive(Debug, Args)]
+pub struct HyperServerArguments {
+    /// What every GET is answered with.
+    #[arg(long, value_name = "FILE")]
+    pub body_file: PathBuf,
+    /// A certificate in PEM; with it HTTP/1.1 and HTTP/2 are served inside of TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// What `cold` takes.

@@ -8,15 +8,17 @@
 //!
 //! * `client` is the load generator: threads with non-blocking sockets, and `reply`, a parser
 //!   without I/O. `load` is the command that runs it, and `report` is its result.
-//! * `server` starts and ends the servers that are measured; `null_server` is one of them.
+//! * `server` starts and ends the servers that are measured; `null_server` and `hyper_server` are
+//!   two of them. `tls` is the client's side of TLS.
 //! * `peers` runs the rounds over all servers. `compare` finds differences between two `series` of
 //!   rounds by the statistics in `stats`. `own_cost` measures the client itself.
 //! * `cold`, `memory`, `hop`, `cpu_cost` and `pressure` measure sockhop `alone`. The first two
 //!   deploy many `copies` of a component and wait until the node is `quiet`; `hop` reads the node's
 //!   own `metrics`. `native` measures native programs beside the same programs without a node.
 //!
-//! File descriptors belong to `client::connection`, `target::session`, `null_server::peer` and
-//! `pressure::crowd` (sockets), `native` (a listener and a socket for a program's Runtime API),
+//! File descriptors belong to `client::connection`, `client::http2`, `target::session`,
+//! `null_server::peer`, `hyper_server` and `pressure::crowd` (sockets), `native` (a listener and a
+//! socket for a program's Runtime API),
 //! `client::timer` (the timer) and `server` (child processes and their log files). All of them are
 //! closed on drop.
 #![forbid(unsafe_code)]
@@ -31,6 +33,7 @@ mod cpu;
 mod cpu_cost;
 mod environment;
 mod hop;
+mod hyper_server;
 mod interrupt;
 mod load;
 mod memory;
@@ -51,6 +54,7 @@ mod server;
 mod smaps;
 mod stats;
 mod target;
+mod tls;
 
 pub use crate::cli::Cli;
 pub use crate::compare::Error as CompareError;
@@ -69,6 +73,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         cli::Command::Compare(arguments) => compare::command(&arguments)?,
         cli::Command::Client(arguments) => own_cost::command(&arguments)?,
         cli::Command::NullServer(arguments) => null_server::command(&arguments)?,
+        cli::Command::HyperServer(arguments) => hyper_server::command(&arguments)?,
         cli::Command::Cold(arguments) => cold::command(&arguments)?,
         cli::Command::Memory(arguments) => memory::command(&arguments)?,
         cli::Command::Hop(arguments) => hop::command(&arguments)?,

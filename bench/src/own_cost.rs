@@ -100,6 +100,7 @@ pub fn command(arguments: &ClientArguments) -> Result<(), Error> {
         fixed: BODY.to_vec(),
         functions: 1,
         options: Vec::new(),
+        tls: false,
     };
     let mut series = Vec::new();
     for kind in &kinds {

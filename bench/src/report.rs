@@ -6,7 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::client::{ClientThread, ErrorCounts, Record, Section};
+use crate::client::{ClientThread, ErrorCounts, Handshakes, Record, Section};
 
 /// Above this share of its core, the client may limit the rate instead of the server.
 const SATURATED_PERCENT: f64 = 95.0;
@@ -62,6 +62,8 @@ pub struct Report {
     pub oldest_unanswered_us: f64,
     /// The requests that were due and had no free connection until the end; open loop only.
     pub never_sent: u64,
+    /// The TLS handshakes of the whole run. Those of HTTP/2 are not counted.
+    pub handshakes: Handshakes,
     /// An entry for each step or part of a ramp. Empty if the rate was constant.
     pub sections: Vec<SectionReport>,
     /// An entry for each thread.
@@ -174,6 +176,7 @@ impl Report {
             unanswered: record.unanswered,
             oldest_unanswered_us: record.oldest_unanswered.as_secs_f64() * 1e6,
             never_sent: whole.never_sent,
+            handshakes: record.handshakes,
             sections: record
                 .sections
                 .iter()

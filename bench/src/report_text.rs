@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::client::Handshakes;
 use crate::report::{Latency, Report};
 
 /// Below so many requests a percentile is one or two of them, not a share.
@@ -49,6 +50,10 @@ impl fmt::Display for Report {
             )?;
         }
         writeln!(f)?;
+        let Handshakes { full, resumed } = self.handshakes;
+        if full + resumed > 0 {
+            writeln!(f, "TLS handshakes: {full} in full, {resumed} resumed")?;
+        }
         self.sections(f)?;
         self.client(f)
     }

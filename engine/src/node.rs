@@ -25,6 +25,7 @@ use crate::reconfigure::{self, Fixed};
 use crate::tls;
 use abi::sandbox::Level;
 use compile::cache::Cache;
+use control::cron::{self, Cron};
 use control::functions::{Functions, Loaded, Memory, Surroundings};
 use control::server::Remote;
 use control::tcp::Admin;
@@ -35,16 +36,20 @@ use fleet::dispatch::parking::parking;
 use fleet::dispatch::{Shared, Snapshot};
 use fleet::metrics::Metrics;
 use fleet::shard::{self, Backlog, Shard};
+use fleet::workers::grants::CatalogueGrants;
 use fleet::workers::supervise::{self, Command, Plan, Supervisor};
 use fleet::workers::{Binary, Roster};
 use host::listen::{Listener, Scheme};
 use host::lock::{self, DataLock};
-use host::{cores, fds, folder, listen, probe, socket_file, systemd};
+use host::{cores, fds, folder, listen, node_id, probe, socket_file, systemd};
 use logs::traces::Traces;
 use logs::{self, Logs};
 use sandbox::{LimitedBy, Support};
 use secrets::{KeyFile, Secrets};
-use settings::{Resolved, Sources};
+use settings::store_location::StoreLocation;
+use settings::{Resolved, Settings, Sources, Switch};
+use state::local::{Local, Mode};
+use state::server::Server;
 use store::artefacts::Artefacts;
 use store::domains::Domains;
 use store::known::Known;
@@ -52,6 +57,7 @@ use store::objects::guarded::Guarded;
 use store::objects::{self, Objects};
 use store::repository::Repository;
 use store::retention::{Policy, Retention};
+use store::schedules::{RingingNode, Schedules};
 use takeover::{Entrance, Giver, Start, Successor};
 
 /// Runs a node until it is told to stop, or another has taken over.
@@ -107,9 +113,11 @@ async fn run(
             tracing::warn!("the lock still names the engine before this one: {error}");
         }
         let (functions, commands) = (Arc::clone(&node.functions), node.commands.clone());
+        let state = Arc::clone(&node.state);
         tokio::task::spawn_local(async move {
             let take = async |handed| drop(commands.send(Command::Take(handed)).await);
             predecessor.connections(take).await;
+            state.own();
             functions.clear_unused().await;
         });
         (node, lock)
@@ -130,6 +138,7 @@ async fn run(
             node = Node::start(start, &resolved, &cores, sockets) => node?,
             () = stop.asked() => return Ok(()),
         };
+        node.state.own();
         node.functions.prepare().await?;
         node.logs.0.clear_unfinished();
         node.functions.clear_unused().await;
@@ -147,12 +156,14 @@ struct Node {
     sockets: Vec<Listener>,
     urls: Vec<listen::Url>,
     functions: Arc<Functions>,
+    cron: Arc<Cron>,
     fixed: Fixed,
     shared: Arc<Shared>,
     commands: Sender<Command>,
     supervisor: Supervisor,
     shards: Vec<Shard>,
     retention: Arc<Retention>,
+    state: Arc<Local>,
     logs: (Arc<Logs>, logs::Keeper),
 }
 
@@ -181,6 +192,7 @@ impl Node {
         let has_acme = config.acme_email.is_some();
         let tls_keeper = has_tls.then(|| tls::open(config, &key, has_acme)).transpose()?;
         let domains = Arc::new(Domains::new(Arc::clone(&objects), &config.data.join("cache")));
+        let schedules = Schedules::new(Arc::clone(&objects), &config.data.join("cache"));
         let urls = listen::urls(&sockets)?;
         let acme = crate::acme::start(config, &urls, &objects, &key, &domains)?;
         let (acme, ordered, challenger) = match acme {
@@ -198,7 +210,7 @@ impl Node {
         let log_store = (Arc::clone(&objects), Arc::clone(&retention));
         let (logs, keeper) = start_logs(resolved, log_store, roster.subscribe(), commands.clone())?;
         let repository = Repository::new(objects, artefacts);
-        let stored = (repository, known, Arc::clone(&secrets), domains);
+        let stored = (repository, known, Arc::clone(&secrets), domains, Arc::new(schedules));
         let shared_workers: Vec<usize> = (0..config.workers_per_core)
             .flat_map(|_| cores.iter().copied())
             .take(WORKERS_MAX.saturating_sub(if has_tls { cores.len() } else { 0 }).max(1))
@@ -208,6 +220,14 @@ impl Node {
         let loaded =
             Functions::load(stored, Arc::clone(&cache), commands.clone(), surroundings).await;
         let Loaded { functions, catalogue, memory } = loaded?;
+
+        // Its file is the running engine's as long as that lives.
+        let mode = if start == Start::TakeOver { Mode::Shared } else { Mode::Owned };
+        let state = Local::start(config.data.join("state").join("local.redb"), mode);
+        let state = Arc::new(state.context("the thread of functions' state cannot be started")?);
+        let grants = Arc::new(CatalogueGrants::new(&catalogue.1));
+        let state_server = Server::start(Arc::clone(&state) as _, Arc::clone(&grants) as _)
+            .context("the thread that answers about functions' state cannot be started")?;
 
         let (parking, parked) = parking();
         let (board, board_fd) = Board::create()?;
@@ -243,6 +263,8 @@ impl Node {
                 None => Certificates::default().seal().map(Arc::new)?,
             },
             drain_timeout: *config.drain_timeout,
+            state: state_server.clone(),
+            grants,
             roster,
         };
         if let Some(keeper) = tls_keeper {
@@ -265,12 +287,16 @@ impl Node {
         let [control, take_over] = places(&config.data);
         let entrance = Entrance::open(&take_over)
             .with_context(|| format!("the socket {take_over:?} cannot be opened"))?;
+        let cron = Cron::new(Arc::clone(&functions), commands.clone(), cron_plan(config)?);
+        let cron = Arc::new(cron);
         let api = Control {
             functions: Arc::clone(&functions),
+            cron: Arc::clone(&cron),
             deploys: Arc::default(),
             supervisor: commands.clone(),
             shared: Arc::clone(&shared),
             logs: Arc::clone(&logs),
+            state: state_server,
             listeners: urls.clone(),
             acme,
             admin: remote.admin.as_ref().map(|admin| admin.address),
@@ -287,12 +313,14 @@ impl Node {
             sockets,
             urls,
             functions,
+            cron,
             fixed,
             shared,
             commands,
             supervisor,
             shards,
             retention,
+            state,
             logs,
         })
     }
@@ -311,10 +339,12 @@ impl Node {
             sockets,
             urls,
             functions,
+            cron,
             commands,
             mut supervisor,
             shards,
             retention,
+            state,
             logs,
             ..
         } = self;
@@ -351,11 +381,14 @@ impl Node {
         if let Some(given) = given {
             life.send_replace(Life::Replaced);
             retention.hand_over();
+            state.share();
             let (connections, forwarded) = given.forward();
             supervisor.hand_over_to(connections);
             shards.into_iter().for_each(|shard| shard.stop(Backlog::Leave));
             supervisor.stop(stop.asked()).await;
             drop(supervisor);
+            // Before the connections' end, which tells the other engine that this one has gone.
+            state.close();
             end_traces(&logs.0).await;
             forwarded.await.context("the connections' task has ended badly")?;
             tracing::info!("another engine has taken over; this one has ended");
@@ -371,6 +404,8 @@ impl Node {
         let _lock = giver.end();
         shards.into_iter().for_each(|shard| shard.stop(Backlog::Take));
         supervisor.stop(stop.asked()).await;
+        cron.until_silent().await;
+        state.close();
         logs.1.end().await;
         end_traces(&logs.0).await;
         for place in places(data) {
@@ -419,6 +454,16 @@ fn native_limits(level: Level) -> Vec<String> {
     });
     let open = (level == Level::Basic).then(|| BASIC_IS_OPEN.to_owned());
     needed.into_iter().chain([open]).chain(limited).flatten().collect()
+}
+
+/// Returns whether this node rings, and what it is called by where it says so. Where the settings do
+/// not, a node whose store is a folder does, as it is most often the only one.
+fn cron_plan(config: &Settings) -> anyhow::Result<cron::Plan> {
+    let is_bucket = matches!(config.store, Some(StoreLocation::Bucket(_)));
+    let id = node_id::get_or_make(&config.data).context("the node's id cannot be kept")?;
+    let node = RingingNode { host: logs::node_name(), id: id.parse()? };
+    let rings = config.cron.map_or(!is_bucket, Switch::is_on);
+    Ok(cron::Plan { rings, data: config.data.clone(), node })
 }
 
 /// Opens the control API's ways in from elsewhere.
@@ -496,6 +541,7 @@ fn start_control(
     std::thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async move {
             tokio::spawn(sync::keep_up(Arc::clone(&control.functions), memory, sync_interval));
+            tokio::spawn(Arc::clone(&control.cron).keep_ringing(control.life.clone()));
             match tokio::net::UnixListener::from_std(listener) {
                 Ok(listener) => server::serve(listener, remote, Arc::new(control)).await,
                 Err(error) => tracing::error!("the control API cannot start: {error}"),

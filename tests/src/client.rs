@@ -102,6 +102,11 @@ impl Connection {
         self.stream.try_clone().expect("an fd to spare")
     }
 
+    /// Returns the socket, and the bytes that have been read ahead of it.
+    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.ahead)
+    }
+
     /// Writes `bytes`, or returns the error: for requests that the node may refuse half-way.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
         self.stream.write_all(bytes.as_ref())

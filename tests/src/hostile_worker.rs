@@ -18,6 +18,7 @@ use std::time::Duration;
 use abi::catalogue::CatalogueView;
 use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received};
 use abi::message::{Awaits, ToEngine, ToWorker};
+use abi::state::{Answered, Operation, Question};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 /// Longer than a worker may take to start, without the time that it waits for the machine.
@@ -88,6 +89,27 @@ fn main() {
                 let _ = std::fs::write(&received_file, what);
             });
         }
+        "asks for another's state" => {
+            let received_file = own.with_file_name("received");
+            follow_protocol(
+                &Channel::from(socket),
+                |_| {},
+                |_, received| {
+                    if let (ToWorker::State, Some(fd)) = (received.message, received.fd) {
+                        let _ = std::fs::write(&received_file, ask_for_state(&Channel::from(fd)));
+                    }
+                },
+            );
+        }
+        "garbage about state" => follow_protocol(
+            &Channel::from(socket),
+            |_| {},
+            |_, received| {
+                if let (ToWorker::State, Some(fd)) = (received.message, received.fd) {
+                    let _ = Channel::from(fd).send_packet(&[0xa5; 300], None);
+                }
+            },
+        ),
         "a library is missing: libnothing.so" => {
             eprintln!("{mischief}");
             std::process::exit(127);
@@ -101,6 +123,27 @@ fn main() {
     }
     // It does not end by itself, whatever the engine does.
     thread::sleep(Duration::from_secs(3600));
+}
+
+/// Asks for the state of a function that this worker does not run, and for a bucket that nobody was
+/// granted. Returns what was answered.
+fn ask_for_state(engine: &Channel) -> String {
+    let operation = || Operation::Get { key: "k".to_owned() };
+    let mut answers = Vec::new();
+    for (id, function, bucket) in [(1, "shop", None), (2, "hello", Some("orders"))] {
+        let (function, bucket) = (function.to_owned(), bucket.map(str::to_owned));
+        let question = Question { id, function, bucket, operation: operation() };
+        let _ = engine.send(&question, None);
+        let answered = loop {
+            match engine.receive::<Answered>(&mut ReceiveBuffer::default()) {
+                Ok(received) => break received.message,
+                Err(ReceiveError::Empty) => thread::yield_now(),
+                Err(error) => return error.to_string(),
+            }
+        };
+        answers.push(format!("{} {:?}", answered.id, answered.answer));
+    }
+    answers.join(", ")
 }
 
 /// Waits in the state that a process has while it waits for a disk.

@@ -11,6 +11,7 @@
 
 pub mod answer;
 pub mod aws;
+pub mod bad_requests;
 pub mod bundle;
 pub mod bytes;
 pub mod client;
@@ -19,6 +20,7 @@ pub mod compilers;
 pub mod disk;
 pub mod edge;
 pub mod faults;
+pub mod frames;
 pub mod guests;
 pub mod http2;
 pub mod native;
@@ -28,6 +30,7 @@ pub mod openapi;
 pub mod pebble;
 pub mod process;
 pub mod prometheus;
+pub mod proxies;
 pub mod running;
 pub mod s3;
 pub mod seccomp;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use abi::certificates::Certificate;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -71,6 +71,9 @@ impl Default for Authority {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        // Without a name it would have that of whom it certifies, who would be taken for it.
+        params.distinguished_name.push(DnType::CommonName, "the authority of the tests");
         let certificate = params.self_signed(&key).expect("our own key");
         fs::write(folder.path().join("authority.pem"), certificate.pem()).expect("room for a file");
         Self { issuer: Issuer::new(params, key), folder }
@@ -87,7 +90,8 @@ impl Authority {
     /// Issues a certificate for `name`. Returns it with its key.
     fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
+        params.use_authority_key_identifier_extension = true;
         let made = params.signed_by(&key, &self.issuer).expect("our own key");
         (made, key)
     }

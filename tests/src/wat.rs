@@ -35,6 +35,14 @@ pub fn started_in(component: &[u8], program: &str) -> Vec<u8> {
     [component, &[1], &with_length(&module), &[2], &with_length(&instances)].concat()
 }
 
+/// Returns a module that is whole by itself.
+#[must_use]
+pub fn whole(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guests/wat/{name}.wat"));
+    let text = std::fs::read_to_string(&path).expect("a guest of this name");
+    wat::parse_str(text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
 fn assembled(whole: &str, program: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/wat");
     let read = |name: &str| {

@@ -4,6 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::bad_requests::{BAD_HOSTS, BothWays, LENGTHS, NO_HTTP, with_length};
 use harness::bytes::{Noise, body};
 use harness::client::request;
 use harness::{Connection, Node, process, wait};
@@ -11,107 +12,76 @@ use harness::{Connection, Node, process, wait};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Sends `bytes` as the first request of a connection, which a shard reads, and as the second one,
-/// which a worker reads. Both must get the node's own error `status` and the end of the connection,
-/// and nothing more.
-fn refused(node: &Node, what: &str, bytes: &[u8], status: u16) {
+/// which a worker reads, without TLS and inside of it. All must get the node's own error `status`
+/// and the end of the connection, and nothing more.
+fn refused(ways: &BothWays, what: &str, bytes: &[u8], status: u16) {
     for kept in [false, true] {
-        println!("{what}, kept: {kept}");
-        let mut connection = node.connect();
-        if kept {
-            connection.get("/hello/").expect_hello();
+        for mut connection in ways.connections() {
+            println!("{what}, kept: {kept}");
+            if kept {
+                connection.get("/hello/").expect_hello();
+            }
+            let mut writer = connection.writer();
+            thread::scope(|scope| {
+                // The node may refuse before it has read everything.
+                scope.spawn(move || std::io::Write::write_all(&mut writer, bytes).is_ok());
+                connection.reply().expect_problem(status);
+                let rest = connection.rest();
+                assert_eq!(rest, b"", "{what}: nothing behind it is taken for a request");
+            });
         }
-        let mut writer = connection.writer();
-        thread::scope(|scope| {
-            // The node may refuse before it has read everything.
-            scope.spawn(move || std::io::Write::write_all(&mut writer, bytes).is_ok());
-            connection.reply().expect_problem(status);
-            assert_eq!(connection.rest(), b"", "{what}: nothing behind it is taken for a request");
-        });
     }
-    node.get("/hello/").expect_hello();
+    ways.node.get("/hello/").expect_hello();
 }
 
 #[test]
 fn what_is_no_http_is_a_400() {
-    let node = Node::with(&["hello"]);
-    let cases: [(&str, &[u8]); 12] = [
-        ("words", b"this is no HTTP at all\r\n\r\n"),
-        ("a TLS hello", b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\0\0\0\0\0\0\0\0\r\n\r\n"),
-        ("an SSH banner", b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
-        ("no version", b"GET /hello/\r\n\r\n"),
-        ("another version", b"GET /hello/ HTTP/9.9\r\nhost: a\r\n\r\n"),
-        ("no target", b"GET  HTTP/1.1\r\nhost: a\r\n\r\n"),
-        ("a header without a colon", b"GET /hello/ HTTP/1.1\r\nhost: a\r\nnonsense\r\n\r\n"),
-        ("a space before the colon", b"GET /hello/ HTTP/1.1\r\nhost: a\r\nx-a : b\r\n\r\n"),
-        ("a zero byte in a header", b"GET /hello/ HTTP/1.1\r\nhost: a\r\nx-a: b\0c\r\n\r\n"),
-        ("a line feed alone", b"GET /hello/ HTTP/1.1\nhost: a\n\n"),
-        ("a line feed alone behind a header", b"GET /hello/ HTTP/1.1\r\nhost: a\nx-a: b\r\n\r\n"),
-        ("a line feed alone at the end", b"GET /hello/ HTTP/1.1\r\nhost: a\r\n\n"),
-    ];
-    for (what, bytes) in cases {
-        refused(&node, what, bytes, 400);
+    let ways = BothWays::with(&["hello"]);
+    for (what, bytes) in NO_HTTP {
+        refused(&ways, what, bytes, 400);
     }
-    node.stop();
+    ways.node.stop();
 }
 
 #[test]
 fn no_host_or_two_are_a_400() {
-    let node = Node::with(&["hello"]);
-    refused(&node, "no Host", b"GET /hello/ HTTP/1.1\r\n\r\n", 400);
-    refused(&node, "two Hosts", b"GET /hello/ HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400);
-    for host in ["[::1", "a:b:c", "::1", "a:b", ":80", "a:65536", "a%zz"] {
+    let ways = BothWays::with(&["hello"]);
+    refused(&ways, "no Host", b"GET /hello/ HTTP/1.1\r\n\r\n", 400);
+    refused(&ways, "two Hosts", b"GET /hello/ HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400);
+    for host in BAD_HOSTS {
         let bytes = format!("GET /hello/ HTTP/1.1\r\nhost: {host}\r\n\r\n");
-        refused(&node, host, bytes.as_bytes(), 400);
+        refused(&ways, host, bytes.as_bytes(), 400);
         let bytes = format!("GET http://{host}/hello/ HTTP/1.1\r\nhost: a\r\n\r\n");
-        refused(&node, &format!("a target at {host}"), bytes.as_bytes(), 400);
+        refused(&ways, &format!("a target at {host}"), bytes.as_bytes(), 400);
     }
     for host in ["[::1]", "[::1]:80", "a:", "127.0.0.1:8080", "xn--bcher-kva.example.", ""] {
-        let mut connection = node.connect();
-        for _ in 0..2 {
-            connection.send(request("GET", "/hello/", &[("host", host)], b""));
-            connection.reply().expect_hello();
+        for mut connection in ways.connections() {
+            for _ in 0..2 {
+                connection.send(request("GET", "/hello/", &[("host", host)], b""));
+                connection.reply().expect_hello();
+            }
         }
     }
     // HTTP/1.0 knows no Host.
-    let mut connection = node.connect();
-    connection.send("GET /hello/ HTTP/1.0\r\n\r\n");
-    connection.reply().expect_hello();
-    node.stop();
+    for mut connection in ways.connections() {
+        connection.send("GET /hello/ HTTP/1.0\r\n\r\n");
+        connection.reply().expect_hello();
+    }
+    ways.node.stop();
 }
 
 #[test]
 fn lengths_that_can_be_read_two_ways_are_a_400_and_smuggle_nothing() {
-    let node = Node::with(&["hello", "echo"]);
-    let smuggled = "GET /hello/ HTTP/1.1\r\nhost: b\r\n\r\n";
-    for (what, headers, body) in [
-        (
-            "length beside chunked",
-            "content-length: 5\r\ntransfer-encoding: chunked\r\n",
-            "0\r\n\r\n",
-        ),
-        (
-            "chunked beside length",
-            "transfer-encoding: chunked\r\ncontent-length: 5\r\n",
-            "0\r\n\r\n",
-        ),
-        ("two lengths", "content-length: 5\r\ncontent-length: 6\r\n", "12345"),
-        ("two lengths in one", "content-length: 5, 6\r\n", "12345"),
-        ("a negative length", "content-length: -5\r\n", "12345"),
-        ("a length with a plus", "content-length: +5\r\n", "12345"),
-        ("a length in words", "content-length: five\r\n", "12345"),
-        ("a length without end", "content-length: 99999999999999999999999\r\n", "12345"),
-        ("a coding that is not the last", "transfer-encoding: chunked, identity\r\n", "0\r\n\r\n"),
-        ("a hidden coding", "transfer-encoding:\x0bchunked\r\n", "0\r\n\r\n"),
-    ] {
-        let bytes = format!("POST /echo/ HTTP/1.1\r\nhost: a\r\n{headers}\r\n{body}{smuggled}");
-        refused(&node, what, bytes.as_bytes(), 400);
+    let ways = BothWays::with(&["hello", "echo"]);
+    for (what, headers, body) in LENGTHS {
+        refused(&ways, what, with_length(headers, body).as_bytes(), 400);
     }
-    node.stop();
+    ways.node.stop();
 }
 
 #[test]
 fn a_spoilt_chunk_never_makes_a_whole_reply() {
-    let node = Node::with(&["hello", "echo"]);
+    let ways = BothWays::with(&["hello", "echo"]);
     let cases = [
         "3 zz\r\nabc\r\n0\r\n\r\n",
         "3 3\r\nabc\r\n0\r\n\r\n",
@@ -122,22 +92,23 @@ fn a_spoilt_chunk_never_makes_a_whole_reply() {
         "-1\r\nabc\r\n",
     ];
     for spoilt in cases {
-        let mut connection = node.connect();
-        connection.send(format!(
-            "POST /echo/ HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{spoilt}"
-        ));
-        if let Ok(reply) = connection.try_reply() {
-            assert!(reply.status() >= 400, "{spoilt:?}: {reply:?}");
+        for mut connection in ways.connections() {
+            connection.send(format!(
+                "POST /echo/ HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{spoilt}"
+            ));
+            if let Ok(reply) = connection.try_reply() {
+                assert!(reply.status() >= 400, "{spoilt:?}: {reply:?}");
+            }
+            connection.rest();
         }
-        connection.rest();
     }
-    node.get("/hello/").expect_hello();
-    node.stop();
+    ways.node.get("/hello/").expect_hello();
+    ways.node.stop();
 }
 
 #[test]
 fn a_head_of_a_mebibyte_is_a_431() {
-    let node = Node::with(&["hello"]);
+    let ways = BothWays::with(&["hello"]);
     let filler = "x".repeat(1024 * 1024);
     for (what, bytes) in [
         ("one long header", format!("GET /hello/ HTTP/1.1\r\nhost: a\r\nx-long: {filler}\r\n\r\n")),
@@ -150,22 +121,23 @@ fn a_head_of_a_mebibyte_is_a_431() {
             ),
         ),
     ] {
-        refused(&node, what, bytes.as_bytes(), 431);
+        refused(&ways, what, bytes.as_bytes(), 431);
     }
-    node.stop();
+    ways.node.stop();
 }
 
 #[test]
 fn a_head_below_the_limit_is_served() {
-    let node = Node::with(&["hello"]);
+    let ways = BothWays::with(&["hello"]);
     let value = "x".repeat(60_000);
     let bytes = request("GET", "/hello/", &[("x-long", &value)], b"");
-    let mut connection = node.connect();
-    for _ in 0..2 {
-        connection.send(&bytes);
-        connection.reply().expect_hello();
+    for mut connection in ways.connections() {
+        for _ in 0..2 {
+            connection.send(&bytes);
+            connection.reply().expect_hello();
+        }
     }
-    node.stop();
+    ways.node.stop();
 }
 
 #[test]
@@ -210,9 +182,10 @@ fn the_host_of_an_absolute_target_is_the_one_that_functions_are_told() {
 
 #[test]
 fn a_later_minor_version_is_served_as_http_1_1() {
-    let node = Node::with(&["hello", "echo"]);
-    for version in ["1.2", "1.9"] {
-        let mut connection = node.connect();
+    let ways = BothWays::with(&["hello", "echo"]);
+    for (version, mut connection) in
+        ["1.2", "1.9"].into_iter().flat_map(|version| ways.connections().map(|way| (version, way)))
+    {
         for _ in 0..2 {
             connection.send(format!("GET /hello/ HTTP/{version}\r\nhost: a\r\n\r\n"));
             connection.reply().expect_hello();
@@ -222,13 +195,12 @@ fn a_later_minor_version_is_served_as_http_1_1() {
             assert_eq!(connection.reply().text(), "abc");
         }
     }
-    node.stop();
+    ways.node.stop();
 }
 
 #[test]
 fn an_error_in_answer_to_head_has_no_body() {
-    let node = Node::build().option("--head-timeout", "1s").start();
-    node.deploy("hello", "hello", &[]);
+    let ways = BothWays::built(&["hello"], |node| node.option("--head-timeout", "1s"));
     for (bytes, status) in [
         ("HEAD /nobody/ HTTP/1.1\r\nhost: a\r\n\r\n", 404),
         ("\r\nHEAD /nobody/ HTTP/1.1\r\nhost: a\r\n\r\n", 404),
@@ -237,8 +209,9 @@ fn an_error_in_answer_to_head_has_no_body() {
         ("HEAD /hello/<> HTTP/1.1\r\nhost: a\r\n\r\n", 400),
         ("HEAD /hello/ HTTP/1.1\r\nhost: a\r\n", 408),
     ] {
-        for kept in [false, true] {
-            let mut connection = node.connect();
+        let [plain, tls] = ways.addresses();
+        for (kept, address) in [(false, plain), (true, plain), (false, tls), (true, tls)] {
+            let mut connection = Connection::open(address);
             if kept {
                 connection.get("/hello/").expect_hello();
             }
@@ -253,7 +226,7 @@ fn an_error_in_answer_to_head_has_no_body() {
             assert_eq!(connection.rest(), b"", "{bytes:?}, kept: {kept}");
         }
     }
-    node.stop();
+    ways.node.stop();
 }
 
 #[test]

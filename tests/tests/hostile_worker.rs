@@ -64,6 +64,11 @@ fn fds_by_the_hundred() {
 }
 
 #[test]
+fn garbage_about_state() {
+    is_killed("garbage about state", "breaks the protocol");
+}
+
+#[test]
 fn a_worker_of_another_build() {
     is_killed("another build", "not of the engine's build");
 }

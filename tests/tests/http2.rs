@@ -14,7 +14,7 @@ use harness::bytes::{assert_same, body as noise};
 use harness::http2::{Client, connect, get, post, receive, upload};
 use harness::running::kill_now;
 use harness::tls::{Site, tls_address};
-use harness::websocket::{BINARY, CLOSE, PING, PONG, TEXT, frame, read_frame};
+use harness::websocket::{BINARY, CLOSE, END, PING, PONG, TEXT, frame, read_frame};
 use harness::{Node, native, wait};
 use http::{HeaderMap, Request};
 
@@ -410,7 +410,7 @@ fn frame_of(client: &Client, body: &mut h2::RecvStream) -> (u8, Vec<u8>) {
         if let Ok(frame) = read_frame(&read[..]) {
             return frame;
         }
-        let data = client.run(body.data()).expect("it is not over").unwrap();
+        let data = client.run(body.data()).unwrap().unwrap();
         body.flow_control().release_capacity(data.len()).unwrap();
         read.extend_from_slice(&data);
     }
@@ -432,14 +432,14 @@ fn a_stream_can_be_a_websocket() {
         for name in ["content-length", "sec-websocket-accept", "connection", "upgrade"] {
             assert!(!head.headers.contains_key(name), "{name}");
         }
-        to.send_data(frame(TEXT, b"hello").into(), false).unwrap();
+        to.send_data(frame(END | TEXT, b"hello").into(), false).unwrap();
         assert_eq!(frame_of(&client, &mut from), (TEXT, b"hello".to_vec()));
-        to.send_data(frame(PING, b"there?").into(), false).unwrap();
+        to.send_data(frame(END | PING, b"there?").into(), false).unwrap();
         assert_eq!(frame_of(&client, &mut from), (PONG, b"there?".to_vec()));
         // Other requests go on beside it, and what it brings is no body that has a limit.
         assert_eq!(client.get("/hello/").text(), "Hello, world!");
         let large = noise(1 << 20, 7);
-        let mut sent: Bytes = frame(BINARY, &large).into();
+        let mut sent: Bytes = frame(END | BINARY, &large).into();
         let (opcode, got) = thread::scope(|scope| {
             let client = &client;
             let to = &mut to;
@@ -455,13 +455,50 @@ fn a_stream_can_be_a_websocket() {
         });
         assert_eq!(opcode, BINARY);
         assert_same(&got, &large);
-        to.send_data(frame(CLOSE, b"").into(), true).unwrap();
+        to.send_data(frame(END | CLOSE, b"").into(), true).unwrap();
         assert_eq!(frame_of(&client, &mut from).0, CLOSE);
         while let Some(data) = client.run(from.data()) {
             assert!(data.unwrap().is_empty(), "it is over in order");
         }
     }
     node.until_status("all are over", SOON, |status| status.in_flight() == 0);
+    node.stop();
+}
+
+#[test]
+fn a_stream_has_a_component_called_for_each_message() {
+    let tls = Site::default();
+    let node = tls.node().start();
+    node.deploy("chat", "chat", &["--websocket", "messages"]);
+    for client in both(&tls, &node) {
+        let version = ("sec-websocket-version", "13");
+        let (head, mut to, mut from) = websocket(&client, "/chat/a?say=hello", &[version]);
+        assert_eq!(
+            (head.status.as_u16(), &head.headers["set-cookie"]),
+            (200, &"seen=1".parse().unwrap())
+        );
+        for name in ["content-length", "sec-websocket-accept", "connection", "upgrade"] {
+            assert!(!head.headers.contains_key(name), "{name}");
+        }
+        assert_eq!(frame_of(&client, &mut from), (TEXT, b"hello".to_vec()));
+        let mut ask = |text: &str| {
+            to.send_data(frame(END | TEXT, text.as_bytes()).into(), false).unwrap();
+            String::from_utf8(frame_of(&client, &mut from).1).unwrap()
+        };
+        assert_eq!(ask("method"), "Method::Post /a?say=hello");
+        let id = ask("id");
+        // What was pushed by then comes first.
+        let pushed = [ask(&format!("push {id} pushed")), ask("again")];
+        assert!(pushed.contains(&"pushed".to_owned()), "{pushed:?}");
+        node.until_status("nothing runs", SOON, |status| status.in_flight() == 0);
+        drop((to, from));
+        let told = format!("closed {id} 1006");
+        wait::until("the function is told", SOON, || node.stderr().contains(&told).then_some(()));
+        let (head, ..) = websocket(&client, "/chat/", &[("sec-websocket-version", "12")]);
+        assert_eq!(head.status, 426);
+        let (head, ..) = websocket(&client, "/chat/?refuse=403", &[version]);
+        assert_eq!(head.status, 403);
+    }
     node.stop();
 }
 

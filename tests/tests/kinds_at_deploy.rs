@@ -72,7 +72,7 @@ fn imports_that_the_node_lacks_are_named() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("bad.wasm");
     for (import, export) in [
-        ("wasi:keyvalue/store@0.2.0-draft2", "wasi:http/incoming-handler@0.2.0"),
+        ("wasi:keyvalue/store@0.2.0-draft3", "wasi:http/incoming-handler@0.2.0"),
         ("wasi:nn/tensor@0.2.0-rc-2024-10-28", "wasi:http/handler@0.3.0"),
         ("wasi:http/client@0.3.0", "wasi:http/incoming-handler@0.2.0"),
         ("wasi:clocks/timezone@0.2.0", "wasi:cli/run@0.2.0"),
@@ -163,6 +163,10 @@ fn every_choice_is_shown() {
         "--env=A=B",
         "--config=C=D",
         "--allow-outbound=example.com:443",
+        "--kv=orders=shop-orders",
+        "--kv-keys=8",
+        "--kv-size=1MiB",
+        "--kv-calls=9",
     ];
     node.deploy("cmd", "all", &options);
     let shown = inspected(&node, "all");
@@ -179,6 +183,9 @@ fn every_choice_is_shown() {
         "queue_max": 6,
         "queue_timeout_ms": 2000,
         "outbound_requests_max": 7,
+        "kv_keys_max": 8,
+        "kv_bytes_max": 1 << 20,
+        "kv_calls_max": 9,
         "processes_max": 10,
         "processes_min": 0,
         "process_requests_max": 0,
@@ -204,6 +211,8 @@ fn every_choice_is_shown() {
         "queue 6",
         "arg x y",
         "config C=D",
+        "kv orders=shop-orders",
+        "kv-size 1.0 MiB",
         "log-size 1.0 KiB",
     ] {
         let (key, value) = line.split_once(' ').unwrap();

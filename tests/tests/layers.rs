@@ -12,13 +12,14 @@ const LAYERS: [&str; 7] = ["run", "serve", "edge", "worker", "start", "standalon
 
 /// The workspace's crates that are linked with one another, from the lowest to the highest: none
 /// depends on a later one.
-const CRATES: [&str; 25] = [
+const CRATES: [&str; 27] = [
     "sockhop-abi",
     "sockhop-sandbox",
     "sockhop-azure",
     "sockhop-lambda",
     "sockhop-egress",
     "sockhop-tls",
+    "sockhop-schedule",
     "sockhop-api",
     "sockhop-lambda-api",
     "sockhop-wasm-config",
@@ -32,6 +33,7 @@ const CRATES: [&str; 25] = [
     "sockhop-bundle",
     "sockhop-compile",
     "sockhop-takeover",
+    "sockhop-state",
     "sockhop-fleet",
     "sockhop-logs",
     "sockhop-control",

@@ -15,7 +15,7 @@ use harness::client::{head, request};
 use harness::native::{
     answer, at_once, deploy, node_with, path, post_json, try_deploy, until_logged,
 };
-use harness::websocket::{BINARY, CLOSE, PING, PONG, TEXT, frame, read_frame};
+use harness::websocket::{BINARY, CLOSE, END, PING, PONG, TEXT, frame, read_frame};
 use harness::{Node, native, process, wait};
 use serde_json::{Value, json};
 
@@ -199,19 +199,19 @@ fn a_websocket_is_passed_through() {
     assert_eq!(reply.get("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     assert_eq!(reply.get("sec-websocket-protocol"), Some("chat"));
     let mut stream = connection.writer();
-    stream.write_all(&frame(TEXT, b"hello")).unwrap();
+    stream.write_all(&frame(END | TEXT, b"hello")).unwrap();
     assert_eq!(read_frame(&mut stream).unwrap(), (TEXT, b"hello".to_vec()));
-    stream.write_all(&frame(PING, b"are you there")).unwrap();
+    stream.write_all(&frame(END | PING, b"are you there")).unwrap();
     assert_eq!(read_frame(&mut stream).unwrap(), (PONG, b"are you there".to_vec()));
     let large = body(MIB, 5);
     let mut writer = connection.writer();
     thread::scope(|scope| {
-        scope.spawn(|| writer.write_all(&frame(BINARY, &large)).unwrap());
+        scope.spawn(|| writer.write_all(&frame(END | BINARY, &large)).unwrap());
         let (opcode, got) = read_frame(&mut stream).unwrap();
         assert_eq!(opcode, BINARY);
         assert_same(&got, &large);
     });
-    stream.write_all(&frame(CLOSE, &[])).unwrap();
+    stream.write_all(&frame(END | CLOSE, &[])).unwrap();
     assert_eq!(read_frame(&mut stream).unwrap().0, CLOSE);
     assert_eq!(node.get("/server/websocket").status(), 426);
     node.stop();

@@ -111,6 +111,7 @@ fn answers_are_as_the_document_describes_them() {
     let served = Served::start();
     served.node.deploy("hello", "hello", &[]);
     served.node.get("/hello/").expect_hello();
+    served.node.cli(&["kv", "set", "hello", "k", "v"]).expect_code(0);
     let document = served.document();
     let paths = document["paths"].as_object().unwrap();
     let schema = |path: &str, status: &str| {
@@ -122,7 +123,8 @@ fn answers_are_as_the_document_describes_them() {
     // An id needs an object that has to be made first.
     let named = |path: &str| ["{id}", "{path}"].iter().any(|parameter| path.contains(parameter));
     for path in paths.keys().filter(|path| paths[*path].get("get").is_some() && !named(path)) {
-        let answer = served.ask("GET", &filled(path));
+        let query = if path.ends_with("/kv/value") { "?key=k" } else { "" };
+        let answer = served.ask("GET", &(filled(path) + query));
         assert_eq!(answer.status, Some(200), "{path}: {answer:?}");
         let media_type = answer.all("content-type").next().unwrap();
         let content = &paths[path]["get"]["responses"]["200"]["content"];

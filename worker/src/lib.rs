@@ -14,11 +14,13 @@ mod link;
 mod log;
 mod origin;
 mod process;
+mod push;
 mod run;
 mod serve;
 mod spool;
 mod standalone;
 mod start;
+mod state;
 mod trace;
 mod worker;
 

@@ -2,11 +2,27 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 
 /// The header that says under which path prefix a function is mounted. Only the node sets it: a
 /// client's is removed.
 pub(crate) static FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// What the headers begin with by which a function knows that a schedule rings it. Only the node sets
+/// them: a client's are removed.
+const SCHEDULE_PREFIX: &str = "sockhop-cron";
+
+/// Returns whether a header says that a schedule has sent its request.
+pub(crate) fn is_of_schedules(name: &HeaderName) -> bool {
+    name.as_str().starts_with(SCHEDULE_PREFIX)
+}
+
+/// Removes the headers that say so.
+pub(crate) fn remove_schedule(headers: &mut HeaderMap) {
+    let names: Vec<HeaderName> =
+        headers.keys().filter(|name| is_of_schedules(name)).cloned().collect();
+    names.iter().for_each(|name| drop(headers.remove(name)));
+}
 
 /// The client of a request, and the node's end of its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! ready. Owns the runtime; the channel goes to the link.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use abi::board::Board;
@@ -17,7 +18,7 @@ use tokio::task::LocalSet;
 
 use crate::serve::Routing;
 use crate::worker::{Parts, Worker};
-use crate::{edge, link, log};
+use crate::{edge, link, log, push};
 
 /// The longest wait for the end of the log to be written, when the worker has nothing else to do.
 const SPOOL_END_TIMEOUT: Duration = Duration::from_secs(2);
@@ -137,6 +138,7 @@ fn handle(
                 spool.switch(segment);
             }
         }
+        (ToWorker::State, Some(fd)) => worker.pipeline.shared().state.connect(fd)?,
         (ToWorker::WriteLog { ticket }, None) => {
             let worker = Rc::clone(worker);
             // A task of its own runs behind all tasks that are ready now: what they log about
@@ -162,6 +164,10 @@ fn handle(
         }
         (ToWorker::SecretsMissing { function, reason }, None) => {
             worker.pipeline.functions.secrets_missing(&function, reason)
+        }
+        (ToWorker::Push, Some(fd)) => {
+            let websockets = Arc::clone(&worker.websockets);
+            tokio::task::spawn_local(push::remote::receive(websockets, fd));
         }
         (ToWorker::Drain { ending, deadline_ms }, None) => {
             worker.drain.begin(ending, Duration::from_millis(u64::from(deadline_ms)));

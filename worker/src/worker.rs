@@ -4,6 +4,7 @@
 //! [tasks](Worker::tasks) beside the requests keep them going. Owns no fds above those of its
 //! parts.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,6 +22,7 @@ use crate::edge::h1::{Connections, SendBatch};
 use crate::guest_log::{self, GuestLog};
 use crate::link::Outbox;
 use crate::log;
+use crate::push::{Remote, WebSockets};
 use crate::run::thread::GuestThread;
 use crate::run::{Runtimes, Shared};
 use crate::serve::{Functions, Pipeline, Routing};
@@ -43,6 +45,9 @@ pub(crate) struct Worker {
     pub(crate) counters: Rc<Counters>,
     pub(crate) drain: Rc<Drain>,
     pub(crate) outbox: Outbox<ToEngine>,
+    pub(crate) websockets: Arc<WebSockets>,
+    /// The pushes to other workers, until a task has them.
+    pushes: Cell<Option<Remote>>,
     started: Instant,
 }
 
@@ -61,11 +66,14 @@ impl Worker {
         let guest_log = guest_log.context("starting the guest-log thread")?;
         let (counters, send_batch) =
             (Rc::new(Counters::new(board, row)), Rc::<SendBatch>::default());
+        let (websockets, pushes) = WebSockets::new(row);
         let thread = GuestThread::new(Rc::clone(&counters), Rc::clone(&send_batch) as _);
         let shared = Rc::new(Shared {
             counters: Rc::clone(&counters),
             log: guest_log,
             thread,
+            state: Arc::default(),
+            websockets: Arc::clone(&websockets),
             native_sandbox: settings.native_sandbox,
             native_cores: settings.native_cores.clone(),
         });
@@ -82,12 +90,21 @@ impl Worker {
             outbox.clone(),
             send_batch,
         );
-        let started = Instant::now();
-        Ok(Rc::new(Self { pipeline, connections, counters, drain, outbox, started }))
+        let (pushes, started) = (Cell::new(Some(pushes)), Instant::now());
+        Ok(Rc::new(Self {
+            pipeline,
+            connections,
+            counters,
+            drain,
+            outbox,
+            websockets,
+            pushes,
+            started,
+        }))
     }
 
     /// Starts the tasks that run beside requests.
-    pub(crate) fn tasks(self: &Rc<Self>) -> [JoinHandle<()>; 3] {
+    pub(crate) fn tasks(self: &Rc<Self>) -> [JoinHandle<()>; 4] {
         [
             tokio::task::spawn_local(beat(Rc::clone(self))),
             tokio::task::spawn_local({
@@ -98,6 +115,7 @@ impl Worker {
                 let pipeline = Rc::clone(&self.pipeline);
                 async move { pipeline.stand_by().await }
             }),
+            tokio::task::spawn_local(pass_pushes(Rc::clone(self))),
         ]
     }
 
@@ -125,6 +143,14 @@ impl Worker {
                 "drain deadline: requests are cut off"
             );
         }
+    }
+}
+
+/// Sends the engine what is pushed to connections of other workers.
+async fn pass_pushes(worker: Rc<Worker>) {
+    let Some(mut pushes) = worker.pushes.take() else { return };
+    while let Some((row, socket)) = pushes.recv().await {
+        worker.outbox.send(ToEngine::Push { row }, Some(socket));
     }
 }
 

@@ -12,7 +12,7 @@ use abi::catalogue::{
     Alias, Catalogue, CatalogueError, CatalogueView, Function, Host, HostRoute, Spec, Target,
     Version,
 };
-use abi::function::{ArchivedIsolation, FunctionLimits, Isolation, Kind, NetworkMode, Output};
+use abi::function::{ArchivedIsolation, FunctionLimits, Isolation, Kind, NetworkMode, Output, WebSocketMode};
 use abi::limits;
 use abi::names::Names;
 use abi::outbound::AllowList;
@@ -238,8 +238,10 @@ fn spec(input: &mut Unstructured<'_>) -> Result<Spec> {
         args: input.arbitrary()?,
         output: if input.arbitrary()? { Output::Raw } else { Output::Cgi },
         allow_outbound: input.arbitrary()?,
+        kv: input.arbitrary()?,
         handler: input.arbitrary()?,
         report_lines: input.arbitrary()?,
         network: *input.choose(&[NetworkMode::Isolated, NetworkMode::Host])?,
+        websocket: *input.choose(&[WebSocketMode::Off, WebSocketMode::Messages])?,
     })
 }

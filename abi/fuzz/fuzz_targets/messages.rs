@@ -95,7 +95,7 @@ fn deliver<M: Message + PartialEq + Debug>(
 }
 
 fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
-    Ok(match input.int_in_range(0..=12)? {
+    Ok(match input.int_in_range(0..=14)? {
         0 => ToWorker::Start { row: input.arbitrary()?, settings: settings(input)? },
         1 => ToWorker::Catalogue,
         2 => ToWorker::Module { key: input.arbitrary()? },
@@ -113,6 +113,8 @@ fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
         9 => ToWorker::Spool,
         10 => ToWorker::StartEdge { row: input.arbitrary()?, settings: settings(input)? },
         11 => ToWorker::Certificates,
+        12 => ToWorker::State,
+        13 => ToWorker::Push,
         _ => {
             let ending = if input.arbitrary()? { Ending::Close } else { Ending::GiveBack };
             ToWorker::Drain { ending, deadline_ms: input.arbitrary()? }
@@ -148,7 +150,7 @@ fn settings(input: &mut Unstructured<'_>) -> Result<Settings> {
 }
 
 fn to_engine(input: &mut Unstructured<'_>) -> Result<ToEngine> {
-    Ok(match input.int_in_range(0..=7)? {
+    Ok(match input.int_in_range(0..=8)? {
         0 => ToEngine::Hello { version: input.arbitrary()?, build_id: input.arbitrary()? },
         1 => ToEngine::Applied { generation: input.arbitrary()? },
         2 => ToEngine::RequestModule { key: input.arbitrary()? },
@@ -156,6 +158,7 @@ fn to_engine(input: &mut Unstructured<'_>) -> Result<ToEngine> {
         4 => ToEngine::RequestSecrets { function: input.arbitrary()? },
         5 => ToEngine::Tried { ticket: input.arbitrary()?, failure: input.arbitrary()? },
         6 => ToEngine::Detached,
+        7 => ToEngine::Push { row: input.arbitrary()? },
         _ => ToEngine::Return {
             read: input.arbitrary()?,
             awaits: awaits(input)?,

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use abi::catalogue::{
     Alias, Catalogue, CatalogueView, Function, Host, HostRoute, Spec, Target, Version,
 };
-use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output};
+use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output, WebSocketMode};
 use abi::invocation_id::InvocationId;
 use abi::limits::DOMAIN_HOST_BYTES_MAX;
 use abi::names::Names;
@@ -62,8 +62,10 @@ static CATALOGUE: LazyLock<CatalogueView> = LazyLock::new(|| {
         args: Vec::new(),
         output: Output::Raw,
         allow_outbound: Vec::new(),
+        kv: Vec::new(),
         handler: String::new(),
         network: NetworkMode::default(),
+        websocket: WebSocketMode::default(),
         report_lines: false,
     };
     let functions = NAMES.map(function).to_vec();

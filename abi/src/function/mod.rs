@@ -17,6 +17,7 @@ mod network_mode;
 pub mod options;
 mod output;
 mod table;
+mod websocket;
 
 pub use amount::{Size, Time, Unit};
 pub use instances::{Instances, InstancesError};
@@ -26,6 +27,7 @@ pub use limits::{ArchivedFunctionLimits, FunctionLimits, Limit, OutOfRange};
 pub use network_mode::{ArchivedNetworkMode, NetworkMode};
 pub use options::{LimitOptions, has_limit};
 pub use output::{ArchivedOutput, Output};
+pub use websocket::{ArchivedWebSocketMode, WebSocketMode};
 
 #[cfg(all(test, feature = "clap", feature = "schemars"))]
 mod tests;

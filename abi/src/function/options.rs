@@ -127,7 +127,8 @@ const NATIVE: [&str; 8] = [
     "tmp",
 ];
 /// The limits that only WebAssembly has.
-const WASM: [&str; 3] = ["cpu-time", "table-elements", "core-instances"];
+const WASM: [&str; 6] =
+    ["cpu-time", "table-elements", "core-instances", "kv-keys", "kv-size", "kv-calls"];
 
 /// Returns whether functions of `kind` have the limit called `name`.
 #[must_use]

@@ -88,6 +88,22 @@ macro_rules! for_each_limit {
                 option "outbound-requests" = outbound_requests: u32,
                 default 64,
                 range 1..=10_000;
+            /// Keys in a bucket that the function writes to.
+            // Of one that other functions write to as well, each by its own limit.
+            kv_keys_max: u32,
+                option "kv-keys" = kv_keys: u32,
+                default 100_000,
+                range 0..=10_000_000;
+            /// Keys and values in a bucket that the function writes to.
+            kv_bytes_max: u64,
+                option "kv-size" = kv_size: Size,
+                default 64 * MIB,
+                range 0..=64 * 1024 * MIB;
+            /// Operations on buckets in one invocation.
+            kv_calls_max: u32,
+                option "kv-calls" = kv_calls: u32,
+                default 1000,
+                range 0..=1_000_000;
             /// Processes of a native function at a time.
             processes_max: u32,
                 option "processes" = processes: u32,

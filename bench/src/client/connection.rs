@@ -1,6 +1,7 @@
-//! One connection of the load: it sends a request, reads the reply, and reports how that ended. It
-//! reads while it still sends, because a server that echoes a body would otherwise wait for the
-//! client to read, and the client for the server.
+//! One connection of the load that speaks HTTP/1: it sends a request, reads the reply, and reports
+//! how that ended; or it shakes hands, and that is all. It reads while it still sends, because a
+//! server that echoes a body would otherwise wait for the client to read, and the client for the
+//! server.
 //!
 //! Owns its socket. `start` opens it if there is none, it is kept between requests if both sides
 //! keep it alive, and dropped in every other case.
@@ -11,14 +12,22 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use rustls::HandshakeKind;
+use serde::Serialize;
+
 use super::request_mix::{PreparedRequest, RequestMix};
 use crate::reply::{Head, ReplyParser};
+use crate::tls::{Stream, Tls};
 
 /// What all connections share.
 #[derive(Debug)]
 pub struct Job<'a> {
     pub address: SocketAddr,
+    /// What is said before the first request.
+    pub tls: Option<&'a Tls>,
     pub mix: &'a RequestMix,
+    /// Whether there are no requests but handshakes, each on a connection of its own.
+    pub only_handshakes: bool,
     /// Whether the connect is part of a request's latency. It is if connections end with their
     /// requests.
     pub connect_counts: bool,
@@ -70,10 +79,41 @@ enum Phase {
     Receiving,
 }
 
+/// The TLS handshakes of a load.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Handshakes {
+    /// With certificates and all.
+    pub full: u64,
+    /// By what was remembered of an earlier one.
+    pub resumed: u64,
+}
+
+impl Handshakes {
+    /// Adds those of others.
+    pub fn add(&mut self, other: Self) {
+        self.full += other.full;
+        self.resumed += other.resumed;
+    }
+
+    /// Returns how many of them were resumed, in percent.
+    pub fn resumed_percent(&self) -> f64 {
+        100.0 * self.resumed as f64 / (self.full + self.resumed).max(1) as f64
+    }
+
+    /// Notes one that is over, if it is.
+    pub fn count(&mut self, kind: Option<HandshakeKind>) {
+        match kind {
+            Some(HandshakeKind::Resumed) => self.resumed += 1,
+            Some(_) => self.full += 1,
+            None => {}
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Connection {
     token: Token,
-    stream: Option<TcpStream>,
+    stream: Option<Stream<TcpStream>>,
     phase: Phase,
     parser: ReplyParser,
     /// The bytes of the request that the socket has taken.
@@ -83,6 +123,7 @@ pub struct Connection {
     body_is_right: bool,
     times: Times,
     turn: Turn,
+    handshakes: Handshakes,
 }
 
 impl Connection {
@@ -97,6 +138,7 @@ impl Connection {
             body_is_right: true,
             times: Times::default(),
             turn: Turn { request: 0, last: false, intended: 0 },
+            handshakes: Handshakes::default(),
         }
     }
 
@@ -113,6 +155,11 @@ impl Connection {
     /// Returns the times of the current request, or of the last one.
     pub fn times(&self) -> Times {
         self.times
+    }
+
+    /// Returns the handshakes that are over.
+    pub fn handshakes(&self) -> Handshakes {
+        self.handshakes
     }
 
     /// Returns the times of the current request, if there is one.
@@ -143,7 +190,7 @@ impl Connection {
         self.parser = ReplyParser::default();
         self.parser.expect(head_only);
         self.phase = Phase::Connecting;
-        match open(job.address, registry, self.token) {
+        match open(job.address, registry, self.token).and_then(|socket| secured(socket, job.tls)) {
             Ok(stream) => {
                 self.stream = Some(stream);
                 None
@@ -162,6 +209,9 @@ impl Connection {
         now: &impl Fn() -> u64,
     ) -> Option<(Ended, u64)> {
         match self.phase {
+            Phase::Connecting | Phase::Receiving if job.only_handshakes => {
+                self.shake_hands().map(|ended| (ended, now()))
+            }
             Phase::Connecting => {
                 if !job.connect_counts {
                     self.times.sent = now();
@@ -187,6 +237,35 @@ impl Connection {
         }
     }
 
+    /// Shakes hands, and ends the connection. Its end by the server says that it, too, was through.
+    fn shake_hands(&mut self) -> Option<Ended> {
+        let stream = self.stream.as_mut()?;
+        if self.phase == Phase::Connecting {
+            match stream.shake_hands() {
+                Ok(()) => {}
+                Err(error) if must_wait(&error) => return None,
+                Err(_) => return Some(self.fail(Failure::Connect)),
+            }
+            self.handshakes.count(stream.handshake());
+            stream.say_goodbye();
+            self.phase = Phase::Receiving;
+        }
+        match stream.read(&mut [0]) {
+            Err(error) if must_wait(&error) => None,
+            // It has sent an alert, or worse.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Some(self.fail(Failure::Malformed))
+            }
+            // With a word of TLS or without.
+            Ok(0) | Err(_) => {
+                self.stream = None;
+                self.phase = Phase::Idle;
+                Some(Ended::Reply { status: 200, body_is_right: true })
+            }
+            Ok(_) => Some(self.fail(Failure::Malformed)),
+        }
+    }
+
     /// Gives up on a request older than `timeout`. Returns whether it did.
     pub fn expire(&mut self, now: u64, timeout: u64) -> bool {
         let expired = self.phase != Phase::Idle && now.saturating_sub(self.times.sent) >= timeout;
@@ -203,18 +282,14 @@ impl Connection {
             let stream = self.stream.as_mut()?;
             match stream.write(rest) {
                 Ok(count) => {
+                    if self.phase == Phase::Connecting {
+                        self.handshakes.count(stream.handshake());
+                    }
                     self.sent_bytes += count;
                     self.phase = Phase::Sending;
                 }
                 // The socket is not connected yet, or has no room: the next event continues.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected
-                    ) =>
-                {
-                    return None;
-                }
+                Err(error) if must_wait(&error) => return None,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if self.phase == Phase::Connecting => {
                     return Some(self.fail(Failure::Connect));
@@ -247,6 +322,7 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return Some((self.fail(Failure::Reset), now())),
             };
+            let is_emptied = stream.is_emptied(count, buffer.len());
             let expected_body = &self.prepared(job).expected_body;
             let Self { parser, body_bytes, body_is_right, .. } = self;
             let parsed = parser.feed(&buffer[..count], &mut |part| {
@@ -263,7 +339,7 @@ impl Connection {
                     // unusable.
                     let sent = self.sent_bytes == self.request(job).len();
                     if closed || self.turn.last || !(sent && head.keep_alive) {
-                        self.stream = None;
+                        self.close();
                     }
                     return Some((self.complete(job, head), at));
                 }
@@ -274,7 +350,7 @@ impl Connection {
             // A short read has emptied the socket, and later bytes raise a new edge: see epoll(7).
             // This saves the second read of every reply. But an end that arrived with the bytes
             // raises none.
-            if count < buffer.len() && !closed {
+            if is_emptied && !closed {
                 return None;
             }
         }
@@ -298,6 +374,13 @@ impl Connection {
         Ended::Reply { status: head.status, body_is_right: self.body_is_right && length_is_right }
     }
 
+    /// Ends a connection that nothing more is expected of.
+    fn close(&mut self) {
+        if let Some(mut stream) = self.stream.take() {
+            stream.say_goodbye();
+        }
+    }
+
     fn fail(&mut self, failure: Failure) -> Ended {
         self.stream = None;
         self.phase = Phase::Idle;
@@ -305,9 +388,19 @@ impl Connection {
     }
 }
 
+/// Returns whether another event will continue what has failed.
+pub fn must_wait(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected)
+}
+
+/// Puts TLS around a new socket, if there is any.
+pub fn secured(socket: TcpStream, tls: Option<&Tls>) -> io::Result<Stream<TcpStream>> {
+    Stream::new(socket, tls).map_err(io::Error::other)
+}
+
 /// Opens a socket. It is registered once for both directions, edge-triggered, so requests need no
 /// epoll_ctl.
-fn open(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<TcpStream> {
+pub fn open(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;

@@ -1,11 +1,12 @@
 //! A thread of the load: one epoll, any number of connections.
 //!
-//! Owns its connections and timer, and through them its sockets; `connection` opens and closes
-//! each. The loop here only decides *when* a request starts; `record` decides what counts.
+//! Owns its connections and timer, and through them its sockets; `connection` and `http2` open and
+//! close each. The loop here only decides *when* a request starts, and in which *slot*, that is,
+//! connection or stream of one; `record` decides what counts.
 //!
-//! In a closed loop a connection starts its next request as soon as it has its reply. In an open
-//! loop requests start at intended times. If all connections are busy at such a time, the request
-//! waits, and its wait counts.
+//! In a closed loop a slot starts its next request as soon as it has its reply. In an open loop
+//! requests start at intended times. If all slots are busy at such a time, the request waits, and
+//! its wait counts.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,13 +15,14 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
-use super::connection::{Connection, Ended, Failure, Job, Turn};
+use super::connection::{Ended, Failure, Job, Turn};
 use super::progress::{Counts, Progress};
 use super::rate::Stretch;
 use super::record::{ClientThread, Record, Recorder};
 use super::schedule::Schedule;
 use super::timer::Timer;
-use super::{Error, Plan, nanoseconds};
+use super::transport::{SlotEnded, Transport};
+use super::{Error, Plan, Protocol, nanoseconds};
 use crate::cpu::ThreadTime;
 use crate::interrupt;
 
@@ -59,8 +61,8 @@ pub fn run(plan: &Plan, part: Part, progress: &Progress) -> Result<Record, Error
         if plan.spin { wall.saturating_sub(Duration::from_nanos(driver.spun)) } else { cpu.ran };
     let thread = ClientThread { core: part.core, cpu, busy, wall };
     let backlog = driver.schedule.map(|schedule| schedule.due_before(driver.window.end));
-    let in_flight = driver.connections.iter().filter_map(Connection::in_flight);
-    Ok(driver.recorder.finish(in_flight, backlog, thread))
+    driver.recorder.handshakes(driver.transport.handshakes());
+    Ok(driver.recorder.finish(driver.transport.in_flight().into_iter(), backlog, thread))
 }
 
 struct Driver<'a> {
@@ -69,16 +71,18 @@ struct Driver<'a> {
     started: Instant,
     window: Range<u64>,
     job: Job<'a>,
-    connections: Vec<Connection>,
-    /// Connections with nothing to do. The longest idle is first, so that a low rate still uses all
-    /// of them.
+    transport: Transport<'a>,
+    /// Slots with nothing to do. The longest idle is first, so that a low rate still uses all of
+    /// them.
     idle: VecDeque<usize>,
-    /// Connections that failed to connect, each with the end of its rest, in order of time.
+    /// Slots that failed to connect, each with the end of its rest, in order of time.
     resting: VecDeque<(u64, usize)>,
     schedule: Option<Schedule>,
     timer: Timer,
     recorder: Recorder,
     buffer: Vec<u8>,
+    /// Only ever filled and emptied again.
+    ended: Vec<SlotEnded>,
     random: fastrand::Rng,
     /// When the next sweep is due.
     sweep_at: u64,
@@ -100,22 +104,26 @@ impl<'a> Driver<'a> {
             let warming = stretches.first().map(|first| Stretch::warming(window.start, first));
             Schedule::new(warming.into_iter().chain(stretches), part.number, part.of)
         });
+        let transport = Transport::new(plan.protocol, part.connections);
         Ok(Self {
             poll,
             plan,
             job: Job {
                 address: plan.address,
+                tls: plan.tls.as_ref(),
                 mix: &plan.mix,
+                only_handshakes: plan.protocol == Protocol::Handshakes,
                 connect_counts: plan.kept_share < 1.0,
             },
-            connections: (0..part.connections).map(|index| Connection::new(Token(index))).collect(),
-            idle: (0..part.connections).collect(),
+            idle: (0..transport.slots()).collect(),
+            transport,
             resting: VecDeque::new(),
             recorder: Recorder::new(sections, schedule.is_some())?,
             schedule,
             timer,
             window,
             buffer: vec![0; READ_BUFFER_BYTES],
+            ended: Vec::new(),
             // The choices are the same in every run, and differ between threads.
             random: fastrand::Rng::with_seed(part.number as u64),
             sweep_at: 0,
@@ -137,7 +145,7 @@ impl<'a> Driver<'a> {
                 interrupt::check()?;
                 self.sweep(now);
                 let (good, bad) = self.recorder.so_far();
-                let in_flight = self.connections.len() - self.idle.len() - self.resting.len();
+                let in_flight = self.transport.slots() - self.idle.len() - self.resting.len();
                 let counts = Counts { good, bad, in_flight: in_flight as u64 };
                 progress.report(&mut reported, counts);
                 self.sweep_at = now + SWEEP_NS;
@@ -146,6 +154,7 @@ impl<'a> Driver<'a> {
                 return Ok(());
             }
             self.start_due(now);
+            self.advance();
             let mut wait =
                 Duration::from_nanos(self.sweep_at.min(self.window.end).saturating_sub(now));
             if self.plan.spin {
@@ -169,10 +178,11 @@ impl<'a> Driver<'a> {
                     self.on_event(event.token().0, event.is_read_closed());
                 }
             }
+            self.advance();
         }
     }
 
-    /// Starts the requests whose time has come on idle connections.
+    /// Starts the requests whose time has come in idle slots.
     fn start_due(&mut self, now: u64) {
         loop {
             let Some(&index) = self.idle.front() else {
@@ -198,24 +208,42 @@ impl<'a> Driver<'a> {
             share => self.random.f64() >= share,
         };
         let turn = Turn { request, last, intended };
-        if let Some(ended) =
-            self.connections[index].start(&self.job, self.poll.registry(), turn, now)
-        {
+        let registry = self.poll.registry();
+        if let Some(ended) = self.transport.start(&self.job, registry, index, turn, now) {
             self.ended(index, &ended, now);
         }
     }
 
-    fn on_event(&mut self, index: usize, closed: bool) {
-        let started = self.started;
+    fn on_event(&mut self, token: usize, closed: bool) {
+        let (started, mut ended) = (self.started, std::mem::take(&mut self.ended));
         let clock = move || nanoseconds(started.elapsed());
-        let ended = self.connections[index].on_event(&self.job, closed, &mut self.buffer, &clock);
-        if let Some((ended, at)) = ended {
-            self.ended(index, &ended, at);
+        self.transport.on_event(&self.job, token, closed, &mut self.buffer, &clock, &mut ended);
+        self.end_all(ended);
+    }
+
+    /// Lets the transport do what it has not done yet, until that leads to nothing more.
+    fn advance(&mut self) {
+        loop {
+            let (started, mut ended) = (self.started, std::mem::take(&mut self.ended));
+            let clock = move || nanoseconds(started.elapsed());
+            self.transport.advance(&self.job, &clock, &mut ended);
+            let is_done = ended.is_empty();
+            self.end_all(ended);
+            if is_done {
+                return;
+            }
         }
     }
 
+    fn end_all(&mut self, mut ended: Vec<SlotEnded>) {
+        for (index, how, at) in ended.drain(..) {
+            self.ended(index, &how, at);
+        }
+        self.ended = ended;
+    }
+
     fn ended(&mut self, index: usize, ended: &Ended, at: u64) {
-        let times = self.connections[index].times();
+        let times = self.transport.times(index);
         self.recorder.record(ended, times, at);
         if matches!(ended, Ended::Failed(Failure::Connect)) {
             self.resting.push_back((at + REST_NS, index));
@@ -237,8 +265,8 @@ impl<'a> Driver<'a> {
             self.idle.push_back(index);
         }
         let timeout = nanoseconds(self.plan.timeout);
-        for index in 0..self.connections.len() {
-            if self.connections[index].expire(now, timeout) {
+        for index in 0..self.transport.slots() {
+            if self.transport.expire(index, now, timeout) {
                 self.ended(index, &Ended::Failed(Failure::Timeout), now);
             }
         }

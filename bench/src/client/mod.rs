@@ -1,14 +1,16 @@
 //! The load generator: a few threads, each with connections of its own, and what they found put
 //! together.
 //!
-//! `driver` is what a thread does, `connection` what a connection does; `request_mix`, `rate` and
-//! `schedule` say what is asked and when, `record` what counts. None of the threads knows of the
-//! others: their parts of the rate, of the connections and of the figures only add up. Sockets and
-//! timers belong to the drivers.
+//! `driver` is what a thread does, `connection` what a connection does, `http2` what one with many
+//! streams does, and `transport` is either; `request_mix`, `rate` and `schedule` say what is asked
+//! and when, `record` what counts. None of the threads knows of the others: their parts of the
+//! rate, of the connections and of the figures only add up. Sockets and timers belong to the
+//! drivers.
 
 mod connection;
 mod driver;
 mod error_counts;
+mod http2;
 mod open_files;
 mod progress;
 mod rate;
@@ -16,6 +18,7 @@ mod record;
 mod request_mix;
 mod schedule;
 mod timer;
+mod transport;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,7 +27,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::tls::{self, Tls};
 use crate::{cpu, interrupt};
+pub use connection::Handshakes;
 use driver::Part;
 pub use error_counts::ErrorCounts;
 pub use open_files::{Error as OpenFilesError, allow as allow_open_files, most as open_files_max};
@@ -67,11 +72,40 @@ pub enum Error {
     Panicked,
 }
 
+/// What is spoken on connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// One request after the other.
+    #[default]
+    Http1,
+    /// So many requests at a time on each connection.
+    Http2 {
+        /// How many.
+        streams: u32,
+    },
+    /// Nothing. What counts as a request is a connection whose TLS handshake is over on both sides.
+    Handshakes,
+}
+
+impl Protocol {
+    /// What TLS calls it.
+    pub fn name(self) -> &'static [u8] {
+        match self {
+            Self::Http1 | Self::Handshakes => tls::HTTP1,
+            Self::Http2 { .. } => tls::HTTP2,
+        }
+    }
+}
+
 /// What to do.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Where to connect.
     pub address: SocketAddr,
+    /// What to speak there, ...
+    pub protocol: Protocol,
+    /// ... and inside of what.
+    pub tls: Option<Tls>,
     /// What to ask.
     pub mix: RequestMix,
     /// Of all requests, the share that leaves its connection open for the next: 1 for all, 0 for

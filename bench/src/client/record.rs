@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use hdrhistogram::{CreationError, Histogram};
 
-use super::connection::{Ended, Failure, Times};
+use super::connection::{Ended, Failure, Handshakes, Times};
 use super::error_counts::ErrorCounts;
 use crate::cpu::ThreadTime;
 
@@ -71,6 +71,8 @@ pub struct Record {
     pub unanswered: u64,
     /// How long the oldest of the unanswered requests had waited.
     pub oldest_unanswered: Duration,
+    /// The TLS handshakes of the whole run.
+    pub handshakes: Handshakes,
     /// The threads that drove it.
     pub threads: Vec<ClientThread>,
 }
@@ -126,6 +128,7 @@ impl Record {
         }
         self.unanswered += other.unanswered;
         self.oldest_unanswered = self.oldest_unanswered.max(other.oldest_unanswered);
+        self.handshakes.add(other.handshakes);
         self.threads.extend(other.threads);
     }
 }
@@ -159,6 +162,7 @@ impl Recorder {
             bad_statuses: BTreeMap::new(),
             unanswered: 0,
             oldest_unanswered: Duration::ZERO,
+            handshakes: Handshakes::default(),
             threads: Vec::new(),
         };
         Ok(Self { window, record, errors_in_run: 0 })
@@ -167,6 +171,11 @@ impl Recorder {
     /// Returns the number of good replies and of errors so far, including the warm-up.
     pub fn so_far(&self) -> (u64, u64) {
         (self.record.completed_in_run, self.errors_in_run)
+    }
+
+    /// Notes the handshakes that there were.
+    pub fn handshakes(&mut self, handshakes: Handshakes) {
+        self.record.handshakes.add(handshakes);
     }
 
     pub fn record(&mut self, ended: &Ended, times: Times, at: u64) {

@@ -1,12 +1,16 @@
 //! The requests of a load: one or many, and how often each is sent. Holds no file descriptor.
 
+use bytes::Bytes;
+
 /// A request that is ready to be sent, and the reply that it must have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct PreparedRequest {
     /// The request on a connection that stays open.
     pub keep: Vec<u8>,
     /// The same as the last request of its connection.
     pub close: Vec<u8>,
+    /// The same as HTTP/2 has it. `None` if its URL is none there.
+    pub message: Option<http::Request<Bytes>>,
     /// The body that the reply must have. `None` if any will do.
     pub expected_body: Option<Vec<u8>>,
     /// Whether it is a HEAD, whose reply has no body whatever its head says.
@@ -66,6 +70,7 @@ mod tests {
             PreparedRequest {
                 keep: Vec::new(),
                 close: Vec::new(),
+                message: None,
                 expected_body: None,
                 head_only: false
             };

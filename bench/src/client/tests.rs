@@ -27,6 +27,8 @@ fn request(stream: &mut TcpStream) -> bool {
 fn plan(address: SocketAddr) -> Plan {
     Plan {
         address,
+        protocol: Protocol::Http1,
+        tls: None,
         mix: mix(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), b"ok".to_vec()),
         kept_share: 1.0,
         connections: 2,
@@ -43,6 +45,7 @@ fn mix(request: Vec<u8>, body: Vec<u8>) -> RequestMix {
     RequestMix::one(PreparedRequest {
         close: request.clone(),
         keep: request,
+        message: None,
         expected_body: Some(body),
         head_only: false,
     })

@@ -26,6 +26,8 @@ pub fn command(arguments: &LoadArguments) -> Result<(), Error> {
         unreachable!("one for each target")
     };
     let load = Load {
+        protocol: arguments.protocol(),
+        resumes: arguments.resume,
         connections: arguments.connections,
         rate: arguments.rate.clone(),
         warmup: Duration::from_secs_f64(arguments.warmup_seconds),

@@ -5,7 +5,7 @@ mod command;
 
 use std::time::Duration;
 
-use crate::client::{self, Plan, Rate, RequestMix};
+use crate::client::{self, Plan, Protocol, Rate, RequestMix};
 use crate::cpu;
 use crate::report::Report;
 use crate::server::LOAD_CORE;
@@ -46,6 +46,18 @@ pub enum Error {
         /// The URL as given.
         functions: u32,
     },
+    /// There is no TLS to shake hands for.
+    #[error("handshakes are TLS's, and {authority} is asked by http://; want https://")]
+    NoTls {
+        /// Host and port.
+        authority: String,
+    },
+    /// The URL is none in HTTP/2.
+    #[error("HTTP/2 has no such URL: {path}; percent-encode what is unusual in it")]
+    NoMessage {
+        /// Path and query.
+        path: String,
+    },
     /// Every request failed.
     #[error("not one good reply came within the window; the errors above say what came instead")]
     NothingGood,
@@ -54,6 +66,10 @@ pub enum Error {
 /// The settings of a load.
 #[derive(Debug, Clone)]
 pub struct Load {
+    /// What is spoken on connections.
+    pub protocol: Protocol,
+    /// Whether TLS sessions are resumed.
+    pub resumes: bool,
     /// Connections at a time.
     pub connections: u32,
     /// The rate of an open loop. `None` for a closed loop.
@@ -78,6 +94,8 @@ impl Load {
     /// server.
     pub fn closed(connections: u32, warmup_seconds: f64, seconds: f64) -> Self {
         Self {
+            protocol: Protocol::Http1,
+            resumes: false,
             connections,
             rate: None,
             warmup: Duration::from_secs_f64(warmup_seconds),
@@ -114,8 +132,20 @@ fn run_live(
     load: &Load,
     live: bool,
 ) -> Result<Report, Error> {
+    let tls = target.tls(load.protocol.name(), load.resumes)?;
+    match load.protocol {
+        Protocol::Handshakes if tls.is_none() => {
+            return Err(Error::NoTls { authority: target.authority().to_owned() });
+        }
+        Protocol::Http2 { .. } if mix.get(0).message.is_none() => {
+            return Err(Error::NoMessage { path: target.path().to_owned() });
+        }
+        _ => {}
+    }
     let plan = Plan {
         address: target.resolve()?,
+        protocol: load.protocol,
+        tls,
         mix,
         kept_share: load.kept_share,
         connections: load.connections,

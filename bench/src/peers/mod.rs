@@ -201,6 +201,7 @@ fn run(
         fixed: Vec::new(),
         functions,
         options,
+        tls: scenario.is_secure(),
     };
     results.scenario(scenario.name, scenario.about);
     eprintln!("{}: {}", scenario.name, scenario.about);

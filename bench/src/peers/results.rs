@@ -6,10 +6,11 @@ use std::fmt::Display;
 use serde::Serialize;
 
 use super::Settings;
-use super::visit::Visit;
+use super::visit::{CPU, Visit};
 use crate::environment::{Binary, Environment, Neighbours};
 use crate::report::Report;
 use crate::series::Series;
+use crate::server::PLAIN;
 
 /// Everything.
 #[derive(Debug, Serialize)]
@@ -71,6 +72,27 @@ pub struct OneLoad {
     /// Of the whole visit.
     pub neighbours: Neighbours,
     pub report: Report,
+}
+
+/// Returns what TLS costs a server that was measured without it, too, round by round.
+fn costs_of_tls(series: &[Series]) -> Vec<Series> {
+    let is_of = |cost: &Series, secure: &Series| {
+        cost.scenario == secure.scenario
+            && cost.measure == secure.measure
+            && cost.server.strip_suffix(PLAIN) == Some(&secure.server)
+    };
+    let cost = |secure: &Series| {
+        let plain = series.iter().find(|plain| is_of(plain, secure))?;
+        let rounds = secure.rounds.iter().zip(&plain.rounds);
+        Some(Series {
+            measure: "CPU of TLS".to_owned(),
+            client_saturated: false,
+            failed: secure.failed + plain.failed,
+            rounds: rounds.map(|(secure, plain)| secure - plain).collect(),
+            ..secure.clone()
+        })
+    };
+    series.iter().filter(|series| series.measure == CPU).filter_map(cost).collect()
 }
 
 impl Results {
@@ -187,8 +209,10 @@ impl Results {
         }
     }
 
-    /// After the last round: what all of them together make doubtful.
+    /// After the last round: what follows from two servers together, and what all of them make
+    /// doubtful.
     pub fn finish(&mut self) {
+        self.series.extend(costs_of_tls(&self.series));
         let mut warnings = Vec::new();
         let felt = self.loads.iter().filter(|load| load.neighbours.are_felt()).count();
         if felt > 0 {
@@ -250,5 +274,33 @@ impl Results {
             })
         };
         self.servers.iter().filter_map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::Better;
+
+    #[test]
+    fn what_tls_costs_is_the_difference_of_each_round() {
+        let series = |server: &str, measure: &str, rounds: &[f64]| Series {
+            scenario: "tls-hello".to_owned(),
+            server: server.to_owned(),
+            measure: measure.to_owned(),
+            unit: "µs".to_owned(),
+            better: Better::Lower,
+            client_saturated: true,
+            failed: 0,
+            rounds: rounds.to_vec(),
+        };
+        let costs = costs_of_tls(&[
+            series("sockhop", CPU, &[30.0, 33.0]),
+            series("sockhop", "p50", &[9.0]),
+            series("sockhop+plain", CPU, &[22.0, 24.0]),
+            series("nginx", CPU, &[8.0]),
+        ]);
+        let [cost] = &costs[..] else { panic!("{costs:?}") };
+        assert_eq!((&*cost.server, &cost.rounds[..]), ("sockhop", &[8.0, 9.0][..]));
     }
 }

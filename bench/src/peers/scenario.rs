@@ -37,6 +37,22 @@ pub enum Payload {
     Event,
 }
 
+/// What requests travel by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// HTTP/1.1, without TLS.
+    Plain,
+    /// HTTP/1.1 inside of TLS.
+    Tls {
+        /// Whether a new connection resumes the session of an earlier one.
+        resumes: bool,
+    },
+    /// HTTP/2 inside of TLS, with so many streams at a time on each connection.
+    Http2 { streams: u32 },
+    /// There are none: TLS begins and ends.
+    Handshakes,
+}
+
 /// Something that servers are for.
 #[derive(Debug, Clone, Copy)]
 pub struct Scenario {
@@ -53,6 +69,7 @@ pub struct Scenario {
     pub fixed: bool,
     /// How the guest is run and called. Programs of WASI preview 1 are served by sockhop alone.
     pub program: Program,
+    pub way: Way,
     /// Behind the function's URL.
     pub query: &'static str,
     pub payload: Payload,
@@ -80,6 +97,7 @@ const HELLO: Scenario = Scenario {
     script: Some(include_str!("scripts/hello.js")),
     fixed: true,
     program: Program::Component,
+    way: Way::Plain,
     query: "",
     payload: Payload::None,
     connections: 32,
@@ -105,19 +123,35 @@ const UPSTREAM: Scenario = Scenario {
     ..HELLO
 };
 
+const ECHO: Scenario = Scenario {
+    name: "echo",
+    about: "a body of 1 MiB, streamed back while it comes",
+    guest: "echo",
+    script: Some(include_str!("scripts/echo.js")),
+    fixed: false,
+    payload: Payload::Bytes(1 << 20),
+    connections: 4,
+    latency_rate: 50,
+    measures: BOTH,
+    ..HELLO
+};
+
+const CONNECTIONS: Scenario = Scenario {
+    name: "connections",
+    about: "hello, one connection a request",
+    kept_share: 0.0,
+    latency_rate: 500,
+    measures: BOTH,
+    ..HELLO
+};
+
 const BOTH: &[Measure] = &[Measure::Rate, Measure::Latency];
+const RATE: &[Measure] = &[Measure::Rate];
 
 /// All of them.
-pub const SCENARIOS: [Scenario; 15] = [
+pub const SCENARIOS: [Scenario; 22] = [
     HELLO,
-    Scenario {
-        name: "connections",
-        about: "hello, one connection a request",
-        kept_share: 0.0,
-        latency_rate: 500,
-        measures: BOTH,
-        ..HELLO
-    },
+    CONNECTIONS,
     Scenario {
         name: "json",
         about: "10 KiB of JSON parsed, changed and printed",
@@ -138,18 +172,7 @@ pub const SCENARIOS: [Scenario; 15] = [
         measures: BOTH,
         ..HELLO
     },
-    Scenario {
-        name: "echo",
-        about: "a body of 1 MiB, streamed back while it comes",
-        guest: "echo",
-        script: Some(include_str!("scripts/echo.js")),
-        fixed: false,
-        payload: Payload::Bytes(1 << 20),
-        connections: 4,
-        latency_rate: 50,
-        measures: BOTH,
-        ..HELLO
-    },
+    ECHO,
     Scenario {
         name: "upstream",
         about: "a call to a server that takes 100 ms, with 50 in flight",
@@ -249,7 +272,61 @@ pub const SCENARIOS: [Scenario; 15] = [
         measures: BOTH,
         ..HELLO
     },
+    Scenario {
+        name: "tls-hello",
+        about: "hello over TLS 1.3, connections kept alive; +plain is without TLS",
+        way: SECURE,
+        measures: BOTH,
+        ..HELLO
+    },
+    Scenario {
+        name: "tls-echo",
+        about: "the echo over TLS 1.3; +plain is without TLS",
+        way: SECURE,
+        measures: RATE,
+        ..ECHO
+    },
+    Scenario {
+        name: "tls-connections",
+        about: "hello over TLS 1.3, one connection and one full handshake a request",
+        way: SECURE,
+        measures: RATE,
+        ..CONNECTIONS
+    },
+    Scenario {
+        name: "tls-resumed",
+        about: "the same by sessions that are resumed",
+        way: Way::Tls { resumes: true },
+        measures: RATE,
+        ..CONNECTIONS
+    },
+    Scenario {
+        name: "handshakes",
+        about: "full handshakes of TLS 1.3 with X25519 and a certificate of P-256, and no request",
+        way: Way::Handshakes,
+        measures: RATE,
+        ..HELLO
+    },
+    Scenario {
+        name: "h2-1",
+        about: "hello over HTTP/2 in TLS 1.3, one stream at a time on each of 32 connections",
+        way: Way::Http2 { streams: 1 },
+        measures: BOTH,
+        ..HELLO
+    },
+    Scenario {
+        name: "h2-100",
+        about: "the same with 100 streams at a time on one connection",
+        way: Way::Http2 { streams: 100 },
+        connections: 1,
+        latency_connections: 1,
+        measures: BOTH,
+        ..HELLO
+    },
 ];
+
+/// The usual way inside of TLS.
+const SECURE: Way = Way::Tls { resumes: false };
 
 impl Scenario {
     /// The guest's file, of components in one folder, of native programs in another.
@@ -260,9 +337,27 @@ impl Scenario {
         }
     }
 
-    /// Whether a server is of the same sort as the guest. Those that are not are no peers.
+    /// Whether requests, or what stands for them, are inside of TLS.
+    pub fn is_secure(&self) -> bool {
+        self.way != Way::Plain
+    }
+
+    /// Whether a server is of the same sort as the guest, and speaks what is spoken. Those that are
+    /// not are no peers.
     pub fn concerns(&self, kind: &Kind) -> bool {
+        if self.is_secure() {
+            return match kind {
+                // Where all else is the same: the same connections, and more than handshakes.
+                Kind::Plain(_) => self.way == SECURE && self.kept_share == 1.0,
+                // Nothing is run.
+                Kind::Fronted { .. } | Kind::Sockhop { instances: Instances::Reuse, .. } => {
+                    self.way != Way::Handshakes
+                }
+                _ => kind.ends_tls(),
+            };
+        }
         match kind {
+            Kind::Hyper | Kind::Plain(_) | Kind::Fronted { .. } => false,
             Kind::Null | Kind::Sockhop { instances: Instances::Fresh, .. } => true,
             Kind::Direct | Kind::Proxy { .. } => self.program == Program::Server,
             Kind::CargoLambda { .. } => self.program == Program::Invoked,
@@ -278,6 +373,7 @@ impl Scenario {
                 Some("a preview-1 program ends with each request")
             }
             Kind::Sockhop { .. } => None,
+            Kind::Plain(kind) => self.bars(kind),
             // Its bar would be all there is to see beside theirs.
             Kind::Null => (self.upstream || self.guest == "cpu")
                 .then_some("does none of what takes the time here"),
@@ -352,8 +448,27 @@ mod tests {
             scenario.concerns(&kind) && scenario.bars(&kind).is_none()
         };
         assert!(SCENARIOS.iter().all(|scenario| takes_part(scenario, Instances::Fresh)));
-        assert!(SCENARIOS.iter().all(|scenario| takes_part(scenario, Instances::Reuse)
-            == (scenario.program == Program::Component)));
+        let reuses = |scenario: &Scenario| {
+            scenario.program == Program::Component && scenario.way != Way::Handshakes
+        };
+        assert!(
+            SCENARIOS
+                .iter()
+                .all(|scenario| takes_part(scenario, Instances::Reuse) == reuses(scenario))
+        );
+    }
+
+    #[test]
+    fn only_who_ends_tls_is_asked_inside_of_it() {
+        let hyper = Kind::Hyper;
+        let plain = Kind::Plain(Box::new(Kind::Hyper));
+        for scenario in &SCENARIOS {
+            let secure = scenario.is_secure();
+            assert_eq!(scenario.concerns(&hyper), secure, "{}", scenario.name);
+            assert_eq!(scenario.concerns(&Kind::Null), !secure, "{}", scenario.name);
+            let beside = ["tls-hello", "tls-echo"].contains(&scenario.name);
+            assert_eq!(scenario.concerns(&plain), beside, "{}", scenario.name);
+        }
     }
 
     #[test]
@@ -362,6 +477,9 @@ mod tests {
         for scenario in &SCENARIOS {
             let native = scenario.program.is_native();
             assert_eq!(scenario.concerns(&Kind::Nginx { binary: nginx.clone() }), !native);
+            if scenario.is_secure() {
+                continue;
+            }
             let proxy = Kind::Proxy { binary: nginx.clone() };
             assert_eq!(scenario.concerns(&proxy), scenario.name == "native", "{}", scenario.name);
             let cargo = Kind::CargoLambda { binary: PathBuf::new() };

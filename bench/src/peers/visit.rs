@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::scenario::{Measure, Scenario};
+use super::scenario::{Measure, Scenario, Way};
 use super::{Error, Settings};
-use crate::client::{PreparedRequest, Rate, RequestMix};
+use crate::client::{PreparedRequest, Protocol, Rate, RequestMix};
 use crate::environment::{Moment, Neighbours};
 use crate::load::{self, Load};
 use crate::report::Report;
@@ -14,6 +14,8 @@ use crate::server::{Child, Kind, Prepared, Server, Serving};
 use crate::target::{Request, Session, Target};
 use crate::{process_tree, quiet};
 
+/// User and system time of a server's processes for a request, its name in the tables.
+pub const CPU: &str = "CPU a request";
 /// The other connections while latency is measured beside them.
 const BESIDE_CONNECTIONS: u32 = 4;
 const WARMING_REQUESTS: u32 = 100;
@@ -118,7 +120,15 @@ impl Visitor<'_> {
 
     fn load(&self, connections: u32) -> Load {
         let Settings { warmup_seconds, seconds, .. } = *self.settings;
+        let (protocol, resumes) = match self.scenario.way {
+            Way::Plain => (Protocol::Http1, false),
+            Way::Tls { resumes } => (Protocol::Http1, resumes),
+            Way::Http2 { streams } => (Protocol::Http2 { streams }, false),
+            Way::Handshakes => (Protocol::Handshakes, false),
+        };
         Load {
+            protocol,
+            resumes,
             kept_share: self.scenario.kept_share,
             cores: self.settings.client_cores.clone(),
             spin: self.settings.spin,
@@ -140,7 +150,11 @@ impl Visitor<'_> {
         visit.add_of(&report, "saturated p99", "µs", Better::Lower, report.latency.p99_us);
         // The CPU time is that of the whole run, and so are the requests: the warm-up is work, too.
         let each = cpu / report.requests_in_run.max(1) as f64;
-        visit.add_of(&report, "CPU a request", "µs", Better::Lower, each);
+        visit.add_of(&report, CPU, "µs", Better::Lower, each);
+        if load.resumes {
+            let resumed = report.handshakes.resumed_percent();
+            visit.add_of(&report, "resumed", "%", Better::Higher, resumed);
+        }
         visit.reports.push(("rate", report));
         Ok(())
     }

@@ -6,8 +6,12 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::certificate::Certificate;
 use super::{Error, Instances, SERVER_CORE, Server, Serving, child, find, find_sockhop};
-use super::{cargo_lambda, nginx, null, program, sockhop, spin, wasmtime, workerd};
+use super::{cargo_lambda, hyper, nginx, null, program, sockhop, spin, wasmtime, workerd};
+
+/// What stands behind the name of one that has no TLS where the others have it.
+pub const PLAIN: &str = "+plain";
 
 /// Something to measure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +56,19 @@ pub enum Kind {
         /// The `nginx` binary.
         binary: PathBuf,
     },
+    /// nginx with one worker before `wasmtime serve`: how one has TLS before a function otherwise.
+    Fronted {
+        /// The `nginx` binary.
+        nginx: PathBuf,
+        /// The `wasmtime` binary.
+        wasmtime: PathBuf,
+        /// With flags that make it faster, or as it comes.
+        tuned: bool,
+    },
+    /// hyper and rustls in the harness's own process: what TLS and HTTP themselves cost in Rust.
+    Hyper,
+    /// Another one, without TLS where the others have it: what TLS costs.
+    Plain(Box<Kind>),
     /// `cargo lambda watch`, which invokes a `bootstrap` for those who develop it.
     CargoLambda {
         /// The `cargo-lambda` binary.
@@ -115,11 +132,11 @@ impl Places {
                 }));
             }
         }
+        let nginx = peer("nginx");
         if wasmtime.is_none() {
             found.missing.push("wasmtime");
         }
         let spin = self.spin.as_deref().and_then(|path| find(Some(path), "spin"));
-        let nginx = peer("nginx");
         let kinds = [
             ("spin", spin.map(|binary| Kind::Spin { binary })),
             ("workerd", peer("workerd").map(|binary| Kind::Workerd { binary })),
@@ -132,6 +149,15 @@ impl Places {
                 None => found.missing.push(name),
             }
         }
+        found.kinds.push(Kind::Hyper);
+        if let (Some(nginx), Some(wasmtime)) = (&nginx, &wasmtime) {
+            let fronted =
+                |tuned| Kind::Fronted { nginx: nginx.clone(), wasmtime: wasmtime.clone(), tuned };
+            found.kinds.extend([false, true].map(fronted));
+        }
+        let is_single = |kind: &&Kind| kind.ends_tls() && !matches!(kind, Kind::Fronted { .. });
+        let plain: Vec<Kind> = found.kinds.iter().filter(is_single).cloned().collect();
+        found.kinds.extend(plain.into_iter().map(|kind| Kind::Plain(Box::new(kind))));
         found.kinds.extend(nginx.map(|binary| Kind::Proxy { binary }));
         found.kinds.extend([Kind::Direct, Kind::Null]);
         found
@@ -161,6 +187,9 @@ impl Kind {
             Self::Nginx { .. } => "nginx".to_owned(),
             Self::Direct => "direct".to_owned(),
             Self::Proxy { .. } => "nginx+proxy".to_owned(),
+            Self::Fronted { tuned, .. } => with("nginx+wasmtime", &[(*tuned, "tuned")]),
+            Self::Hyper => "hyper".to_owned(),
+            Self::Plain(kind) => kind.name() + PLAIN,
             Self::CargoLambda { .. } => "cargo-lambda".to_owned(),
             Self::Null => "null".to_owned(),
         }
@@ -169,7 +198,22 @@ impl Kind {
     /// Whether it runs components or, if it is the product, programs: then what it replies is
     /// computed.
     pub fn runs_functions(&self) -> bool {
-        matches!(self, Self::Sockhop { .. } | Self::Wasmtime { .. } | Self::Spin { .. })
+        match self {
+            Self::Plain(kind) => kind.runs_functions(),
+            Self::Sockhop { .. }
+            | Self::Wasmtime { .. }
+            | Self::Spin { .. }
+            | Self::Fronted { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it speaks TLS, and HTTP/2 inside of it.
+    pub fn ends_tls(&self) -> bool {
+        matches!(
+            self,
+            Self::Sockhop { .. } | Self::Nginx { .. } | Self::Hyper | Self::Fronted { .. }
+        )
     }
 
     /// The product's binaries, or the peer's.
@@ -184,7 +228,9 @@ impl Kind {
             | Self::Nginx { binary }
             | Self::Proxy { binary }
             | Self::CargoLambda { binary } => vec![binary.clone()],
-            Self::Direct | Self::Null => Vec::new(),
+            Self::Fronted { nginx, wasmtime, .. } => vec![nginx.clone(), wasmtime.clone()],
+            Self::Plain(kind) => kind.binaries(),
+            Self::Direct | Self::Hyper | Self::Null => Vec::new(),
         }
     }
 
@@ -201,12 +247,19 @@ impl Kind {
             | Self::Nginx { .. }
             | Self::Direct
             | Self::Proxy { .. }
+            | Self::Fronted { .. }
             | Self::CargoLambda { .. } => {}
-            Self::Null => {
+            Self::Plain(kind) => {
+                return kind.prepare(&Serving { tls: false, ..serving.clone() });
+            }
+            Self::Hyper | Self::Null => {
                 let path = null::body(folder.path());
                 std::fs::write(&path, &serving.fixed)
                     .map_err(|source| Error::Write { path, source })?;
             }
+        }
+        if serving.tls {
+            Certificate::make(folder.path())?;
         }
         Ok(Prepared { kind: self.clone(), serving: serving.clone(), commands, folder })
     }
@@ -220,8 +273,12 @@ impl Kind {
             | Self::Workerd { binary } => (binary, &["--version"]),
             Self::Nginx { binary } | Self::Proxy { binary } => (binary, &["-v"]),
             Self::CargoLambda { binary } => (binary, &["lambda", "--version"]),
+            Self::Fronted { wasmtime, .. } => (wasmtime, &["--version"]),
+            Self::Plain(kind) => return kind.version(),
             Self::Direct => return "the program itself".to_owned(),
-            Self::Null => return format!("sockhop-bench {}", env!("CARGO_PKG_VERSION")),
+            Self::Hyper | Self::Null => {
+                return format!("sockhop-bench {}", env!("CARGO_PKG_VERSION"));
+            }
         };
         let mut command = Command::new(binary);
         command.args(flags);
@@ -247,8 +304,10 @@ impl Prepared {
     pub fn start(&self) -> Result<Server, Error> {
         let Self { serving, folder, .. } = self;
         let folder = folder.path();
+        let certificate = serving.tls.then(|| Certificate::in_folder(folder));
+        let certificate = certificate.as_ref();
         let mut server = match &self.kind {
-            Kind::Sockhop { binary, .. } => sockhop::start(binary, serving, folder),
+            Kind::Sockhop { binary, .. } => sockhop::start(binary, serving, folder, certificate),
             Kind::Wasmtime { binary, tuned, instances } => {
                 wasmtime::start(binary, *tuned, *instances, &files(serving, folder))
             }
@@ -256,9 +315,19 @@ impl Prepared {
             Kind::Workerd { binary } => {
                 workerd::start(binary, serving.script.unwrap_or_default(), serving.functions)
             }
-            Kind::Nginx { binary } => nginx::start(binary, &serving.fixed),
+            Kind::Nginx { binary } => nginx::start(binary, &serving.fixed, certificate),
             Kind::Direct => program::start(&serving.component),
-            Kind::Proxy { binary } => nginx::start_proxy(binary, &serving.component),
+            Kind::Proxy { binary } => {
+                let behind = program::start(&serving.component)?;
+                nginx::start_before(behind, binary, nginx::PASS, certificate)
+            }
+            Kind::Fronted { nginx: binary, wasmtime, tuned } => {
+                let component = std::slice::from_ref(&serving.component);
+                let behind = wasmtime::start(wasmtime, *tuned, Instances::Fresh, component)?;
+                nginx::start_before(behind, binary, nginx::STREAM, certificate)
+            }
+            Kind::Hyper => hyper::start(folder, certificate),
+            Kind::Plain(_) => unreachable!("it is prepared as what it is without TLS"),
             Kind::CargoLambda { binary } => cargo_lambda::start(binary, &serving.component),
             Kind::Null => null::start(folder),
         }?;
@@ -303,6 +372,9 @@ mod tests {
         let wasmtime =
             Kind::Wasmtime { binary: binary.clone(), tuned: true, instances: Instances::Reuse };
         assert_eq!(wasmtime.name(), "wasmtime+tuned+reuse");
+        let (nginx, wasmtime) = (binary.clone(), binary.clone());
+        let fronted = Kind::Fronted { nginx, wasmtime, tuned: true };
+        assert_eq!(Kind::Plain(Box::new(fronted)).name(), "nginx+wasmtime+tuned+plain");
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! differs: flags, configuration, and how each says that it is ready. `kind` says which there are.
 
 mod cargo_lambda;
+mod certificate;
 mod child;
+mod hyper;
 mod kind;
 mod nginx;
 mod null;
@@ -23,8 +25,10 @@ use std::time::Duration;
 use crate::process_tree;
 use crate::smaps::{self, Sample};
 use crate::target::{self, Request, Target};
+#[cfg(test)]
+pub use certificate::Certificate;
 pub use child::{Child, Error as ChildError, run, scratch};
-pub use kind::{Kind, Places, Prepared};
+pub use kind::{Kind, PLAIN, Places, Prepared};
 pub use null::upstream;
 pub use program::{Program, bootstrap_command, server_command};
 use signature::Signer;
@@ -93,6 +97,9 @@ pub enum Error {
     /// The server cannot serve many functions.
     #[error(transparent)]
     Copies(#[from] crate::copies::Error),
+    /// No certificate can be made.
+    #[error("cannot make a certificate ({0}); this is a bug in sockhop-bench")]
+    Certificate(#[from] rcgen::Error),
     /// The path of this program is not known.
     #[error("cannot find this program's own file ({0})")]
     Own(std::io::Error),
@@ -130,6 +137,8 @@ pub struct Serving {
     pub functions: u32,
     /// Options of `sockhop deploy`.
     pub options: Vec<String>,
+    /// Whether it is served inside of TLS: HTTP/1.1, or HTTP/2 to who asks for it.
+    pub tls: bool,
 }
 
 /// A server that answers. It ends when this is dropped.

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::certificate::Certificate;
 use super::child::{self, Child, url_after};
 use super::{Error, Instances, Program, REUSE, SERVER_CORE, Server, Serving, Signer};
 use crate::copies::Copies;
@@ -34,18 +35,30 @@ impl Node {
     pub fn start_with(binary: &Path, options: &[&str]) -> Result<Self, Error> {
         let scratch = child::scratch("sockhop")?;
         let data = scratch.path().join("data");
-        Self::start_in(binary, options, scratch, data)
+        Self::start_in(binary, options, scratch, data, None)
     }
 
-    /// The same with a data folder that may outlive it.
+    /// The same with a data folder that may outlive it, and inside of TLS if there is a
+    /// certificate.
     fn start_in(
         binary: &Path,
         options: &[&str],
         scratch: TempDir,
         data: PathBuf,
+        certificate: Option<&Certificate>,
     ) -> Result<Self, Error> {
         let mut serve = Command::new(binary);
-        serve.args(["serve", "--listen", "127.0.0.1:0", "--cores"]).arg(SERVER_CORE.to_string());
+        serve.args(["serve", "--listen"]);
+        match certificate {
+            None => serve.arg("127.0.0.1:0"),
+            Some(Certificate { chain, key }) => serve
+                .arg("https://127.0.0.1:0")
+                .arg("--tls-cert")
+                .arg(chain)
+                .arg("--tls-key")
+                .arg(key),
+        };
+        serve.arg("--cores").arg(SERVER_CORE.to_string());
         serve.arg("--data").arg(&data).args(options);
         let mut child = Child::start("sockhop", SERVER_CORE, serve, scratch)?;
         let base = child.wait_until(|log| url_after(log, "ready "))?;
@@ -134,7 +147,7 @@ pub fn prepare(
     instances: Instances,
     folder: &Path,
 ) -> Result<Vec<String>, Error> {
-    let node = Node::start_in(binary, &[], child::scratch("sockhop")?, folder.join("data"))?;
+    let node = Node::start_in(binary, &[], child::scratch("sockhop")?, folder.join("data"), None)?;
     let reuse = format!("reuse={REUSE}");
     let mut options: Vec<&str> = serving.options.iter().map(String::as_str).collect();
     if instances == Instances::Reuse {
@@ -162,10 +175,16 @@ pub fn prepare(
 }
 
 /// A node that finds its functions where they were deployed.
-pub fn start(binary: &Path, serving: &Serving, folder: &Path) -> Result<Server, Error> {
+pub fn start(
+    binary: &Path,
+    serving: &Serving,
+    folder: &Path,
+    certificate: Option<&Certificate>,
+) -> Result<Server, Error> {
     let invoked = serving.program == Program::Invoked;
     let options: &[&str] = if invoked { &["--lambda-api", "127.0.0.1:0"] } else { &[] };
-    let node = Node::start_in(binary, options, child::scratch("sockhop")?, folder.join("data"))?;
+    let (scratch, data) = (child::scratch("sockhop")?, folder.join("data"));
+    let node = Node::start_in(binary, options, scratch, data, certificate)?;
     let names = (0..serving.functions).map(name);
     if invoked {
         let (api, signer) = node.lambda_api()?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::client::PreparedRequest;
 use crate::reply;
+use crate::tls::Tls;
 pub use request::{Error as RequestError, Request};
 pub use session::{Fetched, Session};
 
@@ -19,7 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not a URL we drive.
-    #[error("`{url}` is not a URL of the form http://HOST[:PORT][/PATH] ({why})")]
+    #[error("`{url}` is not a URL of the form http[s]://HOST[:PORT][/PATH] ({why})")]
     Url {
         /// As given.
         url: String,
@@ -60,11 +61,16 @@ pub enum Error {
         /// What is wrong with it.
         source: reply::Error,
     },
+    /// No TLS.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::Error),
 }
 
 /// A URL, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
+    /// Whether it is an https:// one.
+    is_secure: bool,
     /// Host and port, the port always said.
     authority: String,
     /// What the Host header says: as in the URL.
@@ -77,7 +83,11 @@ impl Target {
     /// Takes a URL apart. User info and fragments have no place in a load test and are refused.
     pub fn parse(url: &str) -> Result<Self, Error> {
         let error = |why| Error::Url { url: url.to_owned(), why };
-        let rest = url.strip_prefix("http://").ok_or_else(|| error("only http:// is driven"))?;
+        let (is_secure, rest) = match url.split_once("://") {
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            _ => return Err(error("only http:// and https:// are driven")),
+        };
         if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(error("blanks, controls and non-ASCII must be percent-encoded"));
         }
@@ -94,12 +104,12 @@ impl Target {
         let authority = match host[after_bracket..].split_once(':') {
             Some((_, port)) if port.parse::<u16>().is_ok() => host.to_owned(),
             Some(_) => return Err(error("the port is no number up to 65535")),
-            None => format!("{host}:80"),
+            None => format!("{host}:{}", if is_secure { 443 } else { 80 }),
         };
         if host.is_empty() || host.starts_with(':') {
             return Err(error("the host is missing"));
         }
-        Ok(Self { authority, host: host.to_owned(), path })
+        Ok(Self { is_secure, authority, host: host.to_owned(), path })
     }
 
     /// The bytes of one request to it.
@@ -117,6 +127,7 @@ impl Target {
         PreparedRequest {
             keep: self.bytes(request, true),
             close: self.bytes(request, false),
+            message: request.message(&self.url()).ok(),
             expected_body,
             head_only: request.head_only(),
         }
@@ -139,7 +150,21 @@ impl Target {
 
     /// The same with something behind it: `?name=value`.
     pub fn with_query(&self, query: &str) -> Result<Self, Error> {
-        Self::parse(&format!("http://{}{}{query}", self.host, self.path))
+        Self::parse(&format!("{}{query}", self.url()))
+    }
+
+    fn url(&self) -> String {
+        let scheme = if self.is_secure { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.host, self.path)
+    }
+
+    /// What a client says to its server before the first request, if there is TLS.
+    pub fn tls(&self, protocol: &[u8], resumes: bool) -> Result<Option<Tls>, Error> {
+        if !self.is_secure {
+            return Ok(None);
+        }
+        let end = self.authority.rfind(':').unwrap_or(self.authority.len());
+        Ok(Some(Tls::new(&self.authority[..end], protocol, resumes)?))
     }
 
     /// The first address of the host that accepts a connection: `localhost` often has one that does
@@ -186,6 +211,7 @@ mod tests {
             ("http://a?q", "a:80", "a", "/?q"),
             ("http://[::1]:8080/h/", "[::1]:8080", "[::1]:8080", "/h/"),
             ("http://[::1]", "[::1]:80", "[::1]", "/"),
+            ("https://a/x", "a:443", "a", "/x"),
         ] {
             let target = Target::parse(url).unwrap();
             assert_eq!((&*target.authority, &*target.host, &*target.path), (authority, host, path));
@@ -193,7 +219,8 @@ mod tests {
         for bad in [
             "",
             "a",
-            "https://a",
+            "ftp://a",
+            "https://",
             "http://",
             "http://:80/",
             "http://a:x",

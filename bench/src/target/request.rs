@@ -1,6 +1,9 @@
 //! What one request says beside where it goes: method, headers, body. No I/O and no file
 //! descriptor.
 
+use bytes::Bytes;
+use http::header::HOST;
+
 /// What the harness says itself: the framing and the life of a connection are its business.
 const OURS: [&str; 3] = ["content-length", "transfer-encoding", "connection"];
 
@@ -110,6 +113,18 @@ impl Request {
         );
         [head.as_bytes(), self.body.as_deref().unwrap_or_default()].concat()
     }
+
+    /// The same as HTTP/2 has it. The host of `url` is all that it says of one.
+    pub fn message(&self, url: &str) -> Result<http::Request<Bytes>, http::Error> {
+        let mut message = http::Request::builder().method(&*self.method).uri(url);
+        for (name, value) in self.headers.iter().filter_map(|line| line.trim_end().split_once(':'))
+        {
+            if !name.eq_ignore_ascii_case(HOST.as_str()) {
+                message = message.header(name, value.trim());
+            }
+        }
+        message.body(self.body.clone().unwrap_or_default().into())
+    }
 }
 
 /// RFC 9110 5.6.2.
@@ -151,6 +166,20 @@ mod tests {
             b"DELETE / HTTP/1.1\r\nX-A: 1\r\nhost: b\r\n\r\n"
         );
         assert!(Request::new(Some("HEAD"), &[], None).unwrap().head_only());
+    }
+
+    #[test]
+    fn http2_has_its_headers_and_no_host() {
+        let headers = ["X-A: 1".to_owned(), "host:b".to_owned()];
+        let request = Request::new(None, &headers, Some(b"ab".to_vec())).unwrap();
+        let message = request.message("https://a:81/x?y").unwrap();
+        assert_eq!((message.method().as_str(), &message.body()[..]), ("POST", &b"ab"[..]));
+        assert_eq!(message.uri().to_string(), "https://a:81/x?y");
+        assert_eq!(
+            (message.headers().len(), &message.headers()["x-a"]),
+            (1, &"1".parse().unwrap())
+        );
+        assert!(request.message("https://a/ b").is_err());
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //! and the OpenAPI document is made of it.
 
 use crate::bundles::BundleQuery;
+use crate::cron::{CronOptions, CronRun, ListedCron};
 use crate::deploys::{DeployProgress, DeployQuery, DeployedVersion};
 use crate::domains::{DomainQuery, DomainTarget, ListedDomain};
 use crate::endpoint::{AnswerBody, AnyObject, Call, Description, Endpoint, Method, RequestBody};
 use crate::functions::{Aliases, Function, InspectedFunction};
+use crate::kv::{BucketQuery, EntriesPage, KeyQuery, KeysPage, NewEntries, PageQuery};
 use crate::logs::{Entries, LogsQuery, OneInvocation};
 use crate::options::Options;
 use crate::removed::{RemoveQuery, RemovedFunction, Restore, RestoredFunction};
@@ -102,12 +104,38 @@ endpoints! {
     /// Removes a secret.
     RemoveSecret = Delete "/v1/functions/{name}/secrets/{key}" (name, key), (),
         Nothing () => Nothing ();
+    /// Lists the keys of a function's bucket, a page at a time.
+    ListStateKeys = Get "/v1/functions/{name}/kv" (name), PageQuery, Nothing () => Json KeysPage;
+    /// Reads a value of a function's bucket.
+    GetStateValue = Get "/v1/functions/{name}/kv/value" (name), KeyQuery, Nothing () => File ();
+    /// Sets a value of a function's bucket. The body is the value.
+    SetStateValue = Put "/v1/functions/{name}/kv/value" (name), KeyQuery, Bytes () => Nothing ();
+    /// Removes a key of a function's bucket.
+    RemoveStateKey = Delete "/v1/functions/{name}/kv/value" (name), KeyQuery,
+        Nothing () => Nothing ();
+    /// Reads the keys and values of a function's bucket, a page at a time.
+    ListStateEntries = Get "/v1/functions/{name}/kv/entries" (name), PageQuery,
+        Nothing () => Json EntriesPage;
+    /// Sets several values of a function's bucket, or none of them.
+    SetStateEntries = Post "/v1/functions/{name}/kv/entries" (name), BucketQuery,
+        Json NewEntries => Nothing ();
     /// Lists all domains, by host and prefix.
     ListDomains = Get "/v1/domains" (), (), Nothing () => Json Vec<ListedDomain>;
     /// Has a host, or some of its paths, be for a function.
     SetDomain = Put "/v1/domains/{host}" (host), DomainQuery, Json DomainTarget => Json ListedDomain;
     /// Removes a domain.
     RemoveDomain = Delete "/v1/domains/{host}" (host), DomainQuery, Nothing () => Nothing ();
+    /// Lists all schedules, by their ids.
+    ListCron = Get "/v1/cron" (), (), Nothing () => Json Vec<ListedCron>;
+    /// Has a function be rung by a schedule. The same once more changes its policies.
+    AddCron = Post "/v1/functions/{name}/cron" (name), (), Json CronOptions => Json ListedCron;
+    /// Has the schedules of a function that come from its project be these, and no others.
+    SetProjectCron = Put "/v1/functions/{name}/cron" (name), (),
+        Json Vec<CronOptions> => Json Vec<ListedCron>;
+    /// Removes a schedule.
+    RemoveCron = Delete "/v1/cron/{id}" (id), (), Nothing () => Nothing ();
+    /// Rings by a schedule now, and answers when the function has.
+    RunCron = Post "/v1/cron/{id}/run" (id), (), Nothing () => Json CronRun;
     /// Makes a program of a function that runs without a node.
     GetBundle = Get "/v1/functions/{name}/bundle" (name), BundleQuery, Nothing () => File ();
     /// Calls a function, which may be named as NAME@ALIAS or NAME@VERSION.
@@ -128,7 +156,8 @@ mod tests {
     fn paths_are_filled_in() {
         let call = SetAlias::at("hello", "staging");
         assert_eq!(call.path(), "/v1/functions/hello/aliases/staging");
-        let call = RemoveFunction::at("hello").with(&RemoveQuery { for_good: true });
+        let call = RemoveFunction::at("hello")
+            .with(&RemoveQuery { for_good: true, ..RemoveQuery::default() });
         assert_eq!(call.path(), "/v1/functions/hello?for-good=true");
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output};
+use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output, WebSocketMode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +71,9 @@ pub struct VersionDetails {
     pub output: Output,
     /// Where its outgoing requests may go.
     pub allow_outbound: Vec<String>,
+    /// The buckets that it shares with other functions, by the name by which it opens each.
+    #[serde(default)]
+    pub kv: BTreeMap<String, String>,
     /// The path that had to answer 2xx before it became active. Absent if none was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_path: Option<String>,
@@ -83,6 +86,9 @@ pub struct VersionDetails {
     /// Which network a native function has.
     #[serde(default)]
     pub network: NetworkMode,
+    /// What becomes of a request that asks to speak WebSocket.
+    #[serde(default)]
+    pub websocket: WebSocketMode,
     /// What the function is, for people. Absent if nobody said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,

@@ -16,15 +16,18 @@
 #![forbid(unsafe_code)]
 
 pub mod bundles;
+pub mod cron;
 pub mod deploys;
 pub mod domains;
 pub mod endpoint;
 pub mod endpoints;
 pub mod errors;
 pub mod functions;
+pub mod kv;
 pub mod logs;
 pub mod openapi;
 pub mod options;
+mod path;
 pub mod removed;
 pub mod secrets;
 pub mod status;

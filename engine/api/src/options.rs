@@ -7,13 +7,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use abi::function::{
-    FileKind, Instances, Isolation, Kind, LimitOptions, NetworkMode, OutOfRange, Output, fields,
-    has_limit,
+    FileKind, Instances, Isolation, Kind, LimitOptions, NetworkMode, OutOfRange, Output,
+    WebSocketMode, fields, has_limit,
 };
 use abi::limits;
+use abi::name;
 use abi::outbound::{AllowList, PatternError};
+use abi::state::DEFAULT_BUCKET;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::cron::CronOptions;
+use crate::path::is_path;
 
 /// The most characters of a handler's name, of a description and of a role (Lambda's quotas, and
 /// IAM's for an ARN).
@@ -55,6 +60,11 @@ pub struct Options {
     #[schemars(description = "Ignored likewise: it is among the files that are sent.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "PATH"))]
     pub entry: Option<PathBuf>,
+    /// When the function is rung, a `[[cron]]` for each schedule.
+    #[serde(skip_serializing)]
+    #[schemars(description = "Ignored likewise: see `SetProjectCron`.")]
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub cron: Vec<CronOptions>,
     /// Start from the defaults, instead of from the options of the active version.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(feature = "clap", arg(long))]
@@ -110,6 +120,14 @@ pub struct Options {
         `*.DOMAIN:PORT` for all below a domain.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "HOST:PORT"))]
     pub allow_outbound: Vec<String>,
+    /// A bucket that functions share, and the name by which this one opens it (repeatable). Its own
+    /// bucket needs none
+    #[serde(deserialize_with = "read_pairs", serialize_with = "write_pairs")]
+    #[schemars(description = "Buckets that functions share, by the name by which this one opens \
+        each through `wasi:keyvalue`.")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME=BUCKET", value_parser = pair))]
+    pub kv: Vec<(String, String)>,
     /// What it may use.
     #[serde(flatten, skip_deserializing)]
     #[schemars(!skip_deserializing)]
@@ -154,6 +172,12 @@ pub struct Options {
     )]
     #[cfg_attr(feature = "clap", arg(long, value_name = "NETWORK"))]
     pub network: Option<NetworkMode>,
+    /// What becomes of clients that ask for WebSocket: with messages, the node keeps their
+    /// connections, and calls the function for each message (default off)
+    #[schemars(description = "What becomes of clients that ask for WebSocket: with `messages`, \
+        the node keeps their connections, and calls the function for each message.")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "MODE"))]
+    pub websocket: Option<WebSocketMode>,
     /// What the function is, for people
     #[schemars(description = "What the function is, for people.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "TEXT"))]
@@ -207,6 +231,13 @@ pub enum OptionsError {
     #[error("--allow-outbound: {0}")]
     Outbound(#[from] PatternError),
     #[error(
+        "--kv {name}={bucket}: expected NAME=BUCKET, each of a-z, 0-9 and '-', for example \
+         --kv orders=shop-orders; {DEFAULT_BUCKET:?} is the function's own bucket"
+    )]
+    Kv { name: String, bucket: String },
+    #[error("--kv is given {count} times; at most {} are allowed", limits::STATE_GRANTS_MAX)]
+    KvCount { count: usize },
+    #[error(
         "--{option} is for commands, and this file handles requests itself (kind {kind}); leave it out"
     )]
     OnlyCommands { option: &'static str, kind: &'static str },
@@ -226,6 +257,10 @@ pub enum OptionsError {
         "--isolation shared: a native function (kind {kind}) has a worker process of its own; leave it out"
     )]
     NativeShared { kind: &'static str },
+    #[error(
+        "--websocket is for WebAssembly, and this is a native function (kind {kind}): a server speaks WebSocket itself; leave it out"
+    )]
+    NativeWebSocket { kind: &'static str },
     #[error(
         "--processes-min is {min}, and --processes is {max}; expected no more to be kept than there may be"
     )]
@@ -253,6 +288,7 @@ impl Options {
             name: self.name.or(file.name),
             source: self.source.or(file.source),
             entry: self.entry.or(file.entry),
+            cron: if self.cron.is_empty() { file.cron } else { self.cron },
             layers: if self.layers.is_empty() { file.layers } else { self.layers },
             fresh_options: self.fresh_options || file.fresh_options,
             unset: list(self.unset, file.unset),
@@ -265,12 +301,14 @@ impl Options {
             args: list(self.args, file.args),
             output: self.output.or(file.output),
             allow_outbound: list(self.allow_outbound, file.allow_outbound),
+            kv: pairs(self.kv, file.kv),
             limits: self.limits.over(file.limits),
             previews: self.previews.or(file.previews),
             health_path: self.health_path.or(file.health_path),
             handler: self.handler.or(file.handler),
             report_lines: self.report_lines.or(file.report_lines),
             network: self.network.or(file.network),
+            websocket: self.websocket.or(file.websocket),
             description: self.description.or(file.description),
             role: self.role.or(file.role),
         }
@@ -293,12 +331,15 @@ impl Options {
             self.env.retain(|(other, _)| other != name);
         } else if let Some(name) = key.strip_prefix("config.") {
             self.config.retain(|(other, _)| other != name);
+        } else if let Some(name) = key.strip_prefix("kv.") {
+            self.kv.retain(|(other, _)| other != name);
         } else {
             match key.replace('_', "-").as_str() {
                 "isolation" => self.isolation = None,
                 "instances" => self.instances = None,
                 "env" => self.env.clear(),
                 "config" => self.config.clear(),
+                "kv" => self.kv.clear(),
                 "arg" | "args" => self.args.clear(),
                 "output" => self.output = None,
                 "allow-outbound" => self.allow_outbound.clear(),
@@ -307,6 +348,7 @@ impl Options {
                 "handler" => self.handler = None,
                 "report-lines" => self.report_lines = None,
                 "network" => self.network = None,
+                "websocket" => self.websocket = None,
                 "description" => self.description = None,
                 "role" => self.role = None,
                 limit => return self.limits.unset(limit),
@@ -330,6 +372,7 @@ impl Options {
             return Err(OptionsError::Arg { arg: arg.clone() });
         }
         AllowList::new(self.allow_outbound.iter().map(String::as_str))?;
+        self.check_kv()?;
         if let Some(path) = self.health_path.as_ref().filter(|path| !is_path(path)) {
             return Err(OptionsError::HealthPath(path.clone()));
         }
@@ -344,6 +387,22 @@ impl Options {
                 Err(OptionsError::OnlyWasm { option, kind: kind.name() })
             }
             Some(option) => Err(OptionsError::OnlyNative { option, kind: kind.name() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks the buckets that it shares with others.
+    fn check_kv(&self) -> Result<(), OptionsError> {
+        if self.kv.len() > limits::STATE_GRANTS_MAX {
+            return Err(OptionsError::KvCount { count: self.kv.len() });
+        }
+        let is_bad = |(name, bucket): &&(String, String)| {
+            name == DEFAULT_BUCKET || [name, bucket].iter().any(|of| name::check(of).is_err())
+        };
+        match self.kv.iter().find(is_bad) {
+            Some((name, bucket)) => {
+                Err(OptionsError::Kv { name: name.clone(), bucket: bucket.clone() })
+            }
             None => Ok(()),
         }
     }
@@ -385,6 +444,10 @@ impl Options {
             Err(OptionsError::OnlyWasm { option: "output", kind })
         } else if !self.config.is_empty() {
             Err(OptionsError::OnlyWasm { option: "config", kind })
+        } else if !self.kv.is_empty() {
+            Err(OptionsError::OnlyWasm { option: "kv", kind })
+        } else if self.websocket.is_some() {
+            Err(OptionsError::NativeWebSocket { kind })
         } else if min > max {
             Err(OptionsError::ProcessesMin { min, max })
         } else if self.network == Some(NetworkMode::Host) && !self.allow_outbound.is_empty() {
@@ -412,11 +475,6 @@ impl Options {
             Ok(())
         }
     }
-}
-
-/// Returns whether `text` can stand in a request line, behind a function's name.
-fn is_path(text: &str) -> bool {
-    text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
 fn check_size(

@@ -43,6 +43,8 @@ const LINE: &[&str] = &[
     "--concurrency=7",
     "--queue=0",
     "--queue-timeout=1s 500ms",
+    "--kv=orders=shop-orders",
+    "--kv-size=1MiB",
 ];
 
 const TOML: &str = r#"
@@ -64,11 +66,14 @@ const TOML: &str = r#"
     concurrency = 7
     queue = 0
     queue_timeout = "1s 500ms"
+    kv_size = "1MiB"
     [env]
     A = "1"
     B = "x=y"
     [config]
     C = "2"
+    [kv]
+    orders = "shop-orders"
 "#;
 
 fn read_json(json: &[u8]) -> Result<Options, String> {
@@ -211,14 +216,14 @@ fn json_has_sizes_to_the_byte_and_neither_name_nor_source() {
     assert_eq!(
         serde_json::to_string(&options).unwrap(),
         "{\"kind\":null,\"isolation\":null,\"instances\":null,\"env\":{\"A\":\"2\",\"B\":\"1\"},\
-         \"config\":{},\"args\":[],\"output\":null,\"allow_outbound\":[],\"memory\":65537,\
+         \"config\":{},\"args\":[],\"output\":null,\"allow_outbound\":[],\"kv\":{},\"memory\":65537,\
          \"timeout\":\"1s 500ms\",\"cpu_time\":null,\"table_elements\":null,\
          \"core_instances\":null,\"request_body\":null,\"reply_head\":null,\"log_size\":null,\
          \"concurrency\":null,\"queue\":null,\"queue_timeout\":null,\
-         \"outbound_requests\":null,\"processes\":null,\"processes_min\":null,\
+         \"outbound_requests\":null,\"kv_keys\":null,\"kv_size\":null,\"kv_calls\":null,\"processes\":null,\"processes_min\":null,\
          \"process_requests\":null,\"init_timeout\":null,\"process_idle\":null,\
          \"process_grace\":null,\"threads\":null,\"tmp\":null,\"previews\":null,\"health_path\":null,\
-         \"handler\":null,\"report_lines\":null,\"network\":null,\"description\":null,\"role\":null}"
+         \"handler\":null,\"report_lines\":null,\"network\":null,\"websocket\":null,\"description\":null,\"role\":null}"
     );
 }
 

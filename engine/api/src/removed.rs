@@ -12,6 +12,9 @@ use crate::functions::Function;
 pub struct RemoveQuery {
     /// Keep nothing to restore, nor what earlier removals of this name have left.
     pub for_good: bool,
+    /// Remove what the function has in the bucket of its own, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub with_state: bool,
 }
 
 /// A removed function that can be restored.

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cron::CronStatus;
+
 /// The node and all its workers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
@@ -10,6 +12,23 @@ pub struct Status {
     pub node: NodeStatus,
     /// Its workers, one entry for each place that a worker process has.
     pub workers: Vec<WorkerStatus>,
+    /// What functions keep on this node, and on no other. Absent where there is nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateUse>,
+}
+
+/// How much functions keep.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StateUse {
+    /// Buckets that have something in them.
+    pub buckets: usize,
+    /// Their keys.
+    pub keys: u64,
+    /// Their keys and values.
+    pub bytes: u64,
+    /// Why none of it can be used. Absent if it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// The node as a whole.
@@ -44,6 +63,9 @@ pub struct NodeStatus {
     pub store_away: Option<StoreAway>,
     /// When the node started, in seconds since 1970.
     pub started_s: u64,
+    /// Who rings by schedules.
+    #[serde(default)]
+    pub cron: CronStatus,
 }
 
 /// A node of an earlier build has no such setting.

@@ -2,10 +2,12 @@
 //! no field can be renamed, dropped, or become null instead of absent without being noticed here.
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
+use api::cron::{CronOptions, CronRun, ListedCron};
 use api::deploys::{DeployProgress, DeployedVersion};
 use api::domains::{DomainQuery, DomainTarget, ListedDomain};
 use api::errors::ErrorAnswer;
 use api::functions::{Function, InspectedFunction};
+use api::kv::{EntriesPage, KeyQuery, KeysPage, NewEntries};
 use api::logs::{Entry, LogsQuery, OneInvocation};
 use api::options::Options;
 use api::removed::{RemoveQuery, RemovedFunction, Restore, RestoredFunction};
@@ -31,20 +33,26 @@ fn with(mut json: Value, more: &Value) -> Value {
     json
 }
 
+fn limits() -> Value {
+    json!({
+        "memory_bytes_max": 1, "table_elements_max": 2, "core_instances_max": 3,
+        "timeout_ms": 4, "cpu_time_ms": 5, "request_body_bytes_max": 6,
+        "reply_head_bytes_max": 7, "log_bytes_max": 8, "concurrency_max": 9, "queue_max": 10,
+        "queue_timeout_ms": 11, "outbound_requests_max": 12, "kv_keys_max": 21, "kv_bytes_max": 22,
+        "kv_calls_max": 23, "processes_max": 13,
+        "processes_min": 14, "process_requests_max": 15, "init_timeout_ms": 16,
+        "process_idle_ms": 17, "process_grace_ms": 18, "threads_max": 19, "tmp_bytes_max": 20,
+    })
+}
+
 fn version() -> Value {
     json!({
         "name": "hello", "version": "0190", "number": 2, "created_ms": 5, "kind": "http02",
         "artefact": "00ff", "artefact_bytes": 9, "isolation": "shared", "previews": false,
         "instances": "reuse=3", "env": { "A": "1" }, "config": {}, "args": [], "output": "raw",
-        "allow_outbound": ["example.com:443"], "report_lines": true, "network": "host",
-        "limits": {
-            "memory_bytes_max": 1, "table_elements_max": 2, "core_instances_max": 3,
-            "timeout_ms": 4, "cpu_time_ms": 5, "request_body_bytes_max": 6,
-            "reply_head_bytes_max": 7, "log_bytes_max": 8, "concurrency_max": 9, "queue_max": 10,
-            "queue_timeout_ms": 11, "outbound_requests_max": 12, "processes_max": 13,
-            "processes_min": 14, "process_requests_max": 15, "init_timeout_ms": 16,
-            "process_idle_ms": 17, "process_grace_ms": 18, "threads_max": 19, "tmp_bytes_max": 20,
-        },
+        "allow_outbound": ["example.com:443"], "kv": { "orders": "shop-orders" },
+        "report_lines": true, "network": "host", "websocket": "messages",
+        "limits": limits(),
     })
 }
 
@@ -95,7 +103,19 @@ fn removals() {
     }));
     same::<RestoredFunction>(with(function(), &json!({ "secrets": [] })));
     same::<RemoveQuery>(json!({ "for-good": true }));
+    same::<RemoveQuery>(json!({ "for-good": false, "with-state": true }));
     same::<Restore>(json!({ "id": "0190" }));
+}
+
+#[test]
+fn state() {
+    let page = json!({ "keys": ["a"], "keys_in_all": 1, "bytes_in_all": 2 });
+    same::<KeysPage>(page.clone());
+    same::<KeysPage>(with(page, &json!({ "next": "a" })));
+    let entries = json!({ "entries": [{ "key": "a", "value": "YQ==" }] });
+    same::<NewEntries>(entries.clone());
+    same::<EntriesPage>(with(entries, &json!({ "next": "a" })));
+    same::<KeyQuery>(json!({ "key": "a", "bucket": "b" }));
 }
 
 #[test]
@@ -121,13 +141,14 @@ fn deploys() {
     }
     let nothing = json!({
         "kind": null, "isolation": null, "instances": null, "env": {}, "config": {}, "args": [],
-        "output": null, "allow_outbound": [], "memory": null, "timeout": null, "cpu_time": null,
+        "output": null, "allow_outbound": [], "kv": {}, "memory": null, "timeout": null, "cpu_time": null,
         "table_elements": null, "core_instances": null, "request_body": null, "reply_head": null,
         "log_size": null, "concurrency": null, "queue": null, "queue_timeout": null,
-        "outbound_requests": null, "processes": null, "processes_min": null,
+        "outbound_requests": null, "kv_keys": null, "kv_size": null, "kv_calls": null,
+        "processes": null, "processes_min": null,
         "process_requests": null, "init_timeout": null, "process_idle": null,
         "process_grace": null, "threads": null, "tmp": null, "previews": null, "health_path": null,
-        "handler": null, "report_lines": null, "network": null, "description": null, "role": null,
+        "handler": null, "report_lines": null, "network": null, "websocket": null, "description": null, "role": null,
     });
     same::<Options>(nothing.clone());
     let more = json!({ "fresh_options": true, "unset": ["env"], "kind": "http", "memory": 65537 });
@@ -150,6 +171,29 @@ fn domains() {
         serde_json::from_value::<DomainTarget>(json!({ "function": "a", "version": "v1" }))
             .is_err()
     );
+}
+
+#[test]
+fn schedules() {
+    let run = json!({ "scheduled_ms": 1, "began_ms": 2, "duration_ms": 3 });
+    let listed = json!({
+        "id": "web-01234567", "function": "web", "schedule": "@daily", "path": "/",
+        "overlap": "skip", "missed": "run-once", "jitter_ms": 0, "source": "project",
+        "added_ms": 1, "running": 0,
+    });
+    same::<CronRun>(run.clone());
+    let whole = with(run, &json!({ "status": 200, "invocation": "i", "error": "e" }));
+    same::<CronRun>(whole.clone());
+    same::<ListedCron>(listed.clone());
+    let more = json!({
+        "alias": "beta", "time_zone": "UTC", "next_ms": 4, "last": whole, "error": "e",
+    });
+    same::<ListedCron>(with(listed, &more));
+    same::<CronOptions>(json!({ "schedule": "@daily", "overlap": "allow", "missed": "skip" }));
+    same::<CronOptions>(json!({
+        "schedule": "0 3 * * *", "alias": "beta", "path": "/x", "time_zone": "UTC",
+        "overlap": "queue", "missed": "skip", "jitter": "30s",
+    }));
 }
 
 #[test]
@@ -189,7 +233,7 @@ fn the_node() {
         "pid": 1, "version": "0.1.0", "listeners": ["http://127.0.0.1:1"], "admin": null,
         "lambda_api": null, "native_limits": ["n"], "generation": 2, "functions": 3, "compilations": 4, "draining": false, "store_away": away,
         "path_routes": true,
-        "started_s": 5,
+        "started_s": 5, "cron": { "rings": true, "schedules": 2, "nodes": ["a"] },
     });
     let states = ["starting", "ready", "silent", "dormant", "restarting"];
     let workers = states.map(|state| {
@@ -199,7 +243,10 @@ fn the_node() {
             "requests": 6, "in_flight": 7, "returns": 8, "modules": 9, "memory_bytes": null,
         })
     });
-    same::<Status>(json!({ "node": node, "workers": workers }));
+    let status = json!({ "node": node, "workers": workers });
+    same::<Status>(status.clone());
+    let state = json!({ "buckets": 1, "keys": 2, "bytes": 3, "error": "e" });
+    same::<Status>(with(status, &json!({ "state": state })));
     let node = json!({
         "pid": 1, "functions": 2, "draining": true, "started_s": 3, "accepted": 4,
         "memory_bytes": 5,

@@ -130,7 +130,7 @@ fn imports_are_named_that_the_node_lacks() {
     assert!(with("wasi:clocks/types@0.3.0", "wasi:http/handler@0.3.0").is_ok());
     for import in [
         "wasi:clocks/types@0.3.0",
-        "wasi:keyvalue/store@0.2.0-draft2",
+        "wasi:keyvalue/store@0.2.0-draft3",
         "wasi:nn/tensor@0.2.0",
         "env",
     ] {

@@ -9,6 +9,10 @@ use abi::function::Kind;
 /// The only version of `wasi:config/store`. A pre-release is compatible only with itself.
 const CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
 
+/// The only versions of `wasi:keyvalue`, which differ, and their interfaces.
+const KEYVALUE: ([&str; 2], [&str; 3]) =
+    (["0.2.0-draft", "0.2.0-draft2"], ["store", "atomics", "batch"]);
+
 /// Packages and interfaces of WASI 0.2.
 const WASI_0_2: [(&str, &[&str]); 7] = [
     (
@@ -78,6 +82,9 @@ pub(super) fn has(kind: Kind, import: &str) -> bool {
         table.iter().any(|(known, interfaces)| *known == package && interfaces.contains(&interface))
     };
     import == CONFIG
+        || (package == "wasi:keyvalue"
+            && KEYVALUE.0.contains(&version)
+            && KEYVALUE.1.contains(&interface))
         || (is_of("0.2.", version) && in_table(&WASI_0_2))
         || (kind == Kind::Http03 && is_of("0.3.", version) && in_table(&WASI_0_3))
 }
@@ -102,6 +109,8 @@ mod tests {
             "wasi:http/types@0.2.12",
             "wasi:cli/environment@0.2.3",
             CONFIG,
+            "wasi:keyvalue/store@0.2.0-draft",
+            "wasi:keyvalue/atomics@0.2.0-draft2",
         ] {
             assert!(
                 has(Kind::Http02, import)
@@ -112,6 +121,8 @@ mod tests {
         }
         for import in [
             "wasi:keyvalue/store@0.2.0",
+            "wasi:keyvalue/store@0.2.0-draft3",
+            "wasi:keyvalue/watcher@0.2.0-draft2",
             "wasi:io/streams@0.3.0",
             "wasi:io/streams",
             "env",

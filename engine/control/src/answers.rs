@@ -42,10 +42,12 @@ pub(super) fn version(of: &Manifest) -> VersionDetails {
         args: of.args.clone(),
         output: of.output,
         allow_outbound: of.allow_outbound.clone(),
+        kv: of.kv.clone(),
         health_path: of.health_path.clone(),
         handler: of.handler.clone(),
         report_lines: of.report_lines,
         network: of.network,
+        websocket: of.websocket,
         description: of.description.clone(),
         role: of.role.clone(),
     }

@@ -9,9 +9,11 @@ use fleet::dispatch::Shared;
 use fleet::workers::supervise::Command;
 use host::listen::Url;
 use logs::Logs;
+use state::server::Server;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{oneshot, watch};
 
+use crate::cron::Cron;
 use crate::deploys::Deploys;
 use crate::functions::{ChangeError, Functions};
 use crate::life::Life;
@@ -21,10 +23,13 @@ use crate::metrics::memory;
 #[derive(Debug)]
 pub struct Control {
     pub functions: Arc<Functions>,
+    pub cron: Arc<Cron>,
     pub deploys: Arc<Deploys>,
     pub supervisor: Sender<Command>,
     pub shared: Arc<Shared>,
     pub logs: Arc<Logs>,
+    /// Who answers about functions' state.
+    pub state: Server,
     pub listeners: Vec<Url>,
     /// What orders certificates. `None` if none are ordered.
     pub acme: Option<Arc<Acme>>,
@@ -56,6 +61,7 @@ impl Control {
             draining: self.is_draining(),
             store_away: self.functions.follower.store().away(),
             started_s: self.started_s,
+            cron: self.cron.status(),
         }
     }
 

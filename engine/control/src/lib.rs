@@ -10,7 +10,7 @@
 //!   path may name, [`deploys`], which knows the deploys under way, and [`metrics`];
 //! * [`functions`] is what is deployed, and how that changes;
 //! * [`answers`] makes what the API answers of what is stored, [`call`] sends a request to a
-//!   function, [`token`] is what clients over TCP show, and [`life`] says whether the node stops.
+//!   function, [`cron`] does when it is due, [`token`] is what clients over TCP show, and [`life`] says whether the node stops.
 //!
 //! What is sent and answered has its types in the crate `api`.
 
@@ -22,6 +22,7 @@
 mod answers;
 mod call;
 mod control;
+pub mod cron;
 pub mod deploys;
 mod failed;
 pub mod functions;

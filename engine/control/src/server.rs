@@ -11,10 +11,12 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use api::endpoints::{
-    Deploy, GetBundle, GetDeploy, GetFunction, GetInvocation, GetLogs, GetOpenApi, GetStatus,
-    GetTop, INVOKE_PATHS, ListAliases, ListDomains, ListFunctions, ListRemoved, ListSecrets,
-    ListVersions, RemoveAlias, RemoveDomain, RemoveFunction, RemoveSecret, RestoreFunction,
-    RollBack, SetAlias, SetDomain, SetSecret,
+    AddCron, Deploy, GetBundle, GetDeploy, GetFunction, GetInvocation, GetLogs, GetOpenApi,
+    GetStateValue, GetStatus, GetTop, INVOKE_PATHS, ListAliases, ListCron, ListDomains,
+    ListFunctions, ListRemoved, ListSecrets, ListStateEntries, ListStateKeys, ListVersions,
+    RemoveAlias, RemoveCron, RemoveDomain, RemoveFunction, RemoveSecret, RemoveStateKey,
+    RestoreFunction, RollBack, RunCron, SetAlias, SetDomain, SetProjectCron, SetSecret,
+    SetStateEntries, SetStateValue,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
@@ -25,7 +27,8 @@ use tokio::net::UnixListener;
 
 use crate::control::Control;
 use crate::handlers::{
-    bundles, deploys, domains, functions, health, invoke::invoke, logs, secrets, top, versions,
+    bundles, cron, deploys, domains, functions, health, invoke::invoke, kv, logs, secrets, top,
+    versions,
 };
 use crate::lambda::Node;
 use crate::names;
@@ -100,8 +103,18 @@ pub async fn serve(listener: UnixListener, remote: Remote, control: Arc<Control>
         .serve(ListAliases, versions::aliases)
         .serve(SetAlias, versions::set_alias)
         .serve(RemoveAlias, versions::remove_alias)
+        .serve(ListStateKeys, kv::keys)
+        .serve(GetStateValue, kv::value)
+        .serve(SetStateValue, kv::set)
+        .serve(RemoveStateKey, kv::remove)
+        .serve(ListStateEntries, kv::entries)
+        .serve(SetStateEntries, kv::set_entries)
         .serve(SetDomain, domains::set)
-        .serve(RemoveDomain, domains::remove);
+        .serve(RemoveDomain, domains::remove)
+        .serve(AddCron, cron::add)
+        .serve(SetProjectCron, cron::set_project)
+        .serve(RemoveCron, cron::remove)
+        .serve(RunCron, cron::run);
     // What receives files and secrets has limits of its own; what is merged behind the layer keeps
     // axum's.
     let named = Router::new()
@@ -125,6 +138,7 @@ pub async fn serve(listener: UnixListener, remote: Remote, control: Arc<Control>
         .serve(ListFunctions, functions::list)
         .serve(ListRemoved, functions::removed)
         .serve(ListDomains, domains::list)
+        .serve(ListCron, cron::list)
         .serve(GetOpenApi, functions::open_api)
         .merge(calls)
         .layer(DefaultBodyLimit::disable())

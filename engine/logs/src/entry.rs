@@ -139,12 +139,13 @@ fn took(micros: u64) -> String {
     humantime::format_duration(Duration::from_micros(micros)).to_string()
 }
 
-/// Returns what an invocation used, for a person, behind something else. Nothing is known of a
-/// native one: a process may serve several at a time.
+/// Returns what an invocation used, for a person. Of a native function's memory nothing is known:
+/// a process may serve several at a time.
 fn used(cpu_us: u64, memory_bytes: u64) -> String {
-    match (cpu_us, memory_bytes) {
-        (0, 0) => String::new(),
-        (cpu, memory) => format!(", cpu {}, memory {}", took(cpu), size(memory)),
+    let cpu = took(cpu_us);
+    match memory_bytes {
+        0 => format!("cpu {cpu}"),
+        _ => format!("cpu {cpu}, memory {}", size(memory_bytes)),
     }
 }
 
@@ -152,7 +153,7 @@ fn used(cpu_us: u64, memory_bytes: u64) -> String {
 pub fn after_text(after: &After) -> String {
     let (outcome, later) = (printable(&after.outcome), took(after.after_us));
     let used = used(after.cpu_us, after.memory_bytes);
-    format!("{outcome} {later} after its reply{used}")
+    format!("{outcome} {later} after its reply, {used}")
 }
 
 /// Returns how an invocation went, for a person, in one line.
@@ -167,7 +168,7 @@ pub fn invocation_text(of: &Invocation) -> String {
     let goes_on = if of.goes_on { ", its guest goes on" } else { "" };
     let status = of.status.map_or_else(|| "no reply".to_owned(), |status| status.to_string());
     format!(
-        "{status} {} in {}{request}(queued {}, instance {}, ran {}){}, received {}, sent {}, \
+        "{status} {} in {}{request}(queued {}, instance {}, ran {}), {}, received {}, sent {}, \
          version {number}{}{alias}{goes_on}",
         printable(&of.outcome),
         took(of.duration_us),

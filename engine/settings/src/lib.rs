@@ -36,7 +36,7 @@ pub use self::layer::Flags;
 pub use self::mistake::{Mistakes, misspelt};
 pub use self::resolve::{Resolved, Sources};
 use self::store_location::StoreLocation;
-pub use self::value::{AcmeChallenge, address};
+pub use self::value::{AcmeChallenge, Switch, address};
 use host::cores;
 use host::listen;
 use host::log;
@@ -121,6 +121,10 @@ pub struct Settings {
     /// (default: secrets.key in --data)
     #[arg(long, value_name = "FILE", help_heading = FIXED)]
     pub secrets_key: Option<PathBuf>,
+    /// Whether this node rings functions by their schedules (default: on with a store in a folder,
+    /// off with a bucket); of nodes that share a store, one should
+    #[arg(long, value_name = "ON|OFF", help_heading = FIXED)]
+    pub cron: Option<Switch>,
     /// How often to look for what other nodes on the same store have changed
     #[arg(long, default_value_t = limits::SYNC_INTERVAL_DEFAULT.into(), value_name = "TIME", value_parser = value::wait, help_heading = FIXED)]
     pub sync_interval: humantime::Duration,
@@ -204,7 +208,7 @@ pub struct Settings {
     pub domain: Option<String>,
     /// Whether /NAME/... reaches function NAME; off, functions are found by their hosts alone
     #[arg(long, default_value = "on", value_name = "ON|OFF", help_heading = RELOADED)]
-    pub path_routes: value::Switch,
+    pub path_routes: Switch,
     /// Send clients that ask without TLS to the same URL with it, on this port (308)
     #[arg(long, value_name = "PORT", help_heading = RELOADED)]
     pub https_redirect: Option<u16>,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
+use api::cron::CronOptions;
 use api::deploys::{
     ARTEFACT_PART, DeployQuery, DeployedVersion, OPTIONS_PART, OptionChange, VersionBefore,
 };
@@ -17,6 +18,7 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::client::Node;
+use super::cron;
 use super::domain;
 use super::native;
 use super::print::print_json;
@@ -57,6 +59,8 @@ struct Ready {
     name: String,
     options: Options,
     artefact: Vec<u8>,
+    /// The schedules of its `sockhop.toml`, if there is one.
+    cron: Option<Vec<CronOptions>>,
 }
 
 /// Sends what is to be deployed to the node: one function, or all of a project one after another.
@@ -96,6 +100,7 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
 /// Looks at a function here: that costs nothing, and the answer needs no node, which looks again.
 fn ready(project: Project, given: &Options) -> anyhow::Result<Ready> {
     let Project { file, read, mut options } = project;
+    let is_project = read.is_some();
     if let Some(read) = &read {
         // Relative to the file, as its source is.
         options.layers.iter_mut().for_each(|layer| *layer = read.with_file_name(&*layer));
@@ -111,6 +116,12 @@ fn ready(project: Project, given: &Options) -> anyhow::Result<Ready> {
     let name = options.name.take().unwrap_or_else(|| name_of(&file));
     abi::name::check(&name)?;
     options.kind = options.kind.or_else(|| native::kind_of(&file));
+    let cron = std::mem::take(&mut options.cron);
+    for (at, schedule) in cron.iter().enumerate() {
+        schedule
+            .check()
+            .with_context(|| format!("function {name:?}, [[cron]] number {}", at + 1))?;
+    }
     let layers = std::mem::take(&mut options.layers);
     let is_native = options.kind.is_some_and(|kind| kind.native().is_some());
     anyhow::ensure!(
@@ -124,11 +135,11 @@ fn ready(project: Project, given: &Options) -> anyhow::Result<Ready> {
     let kind =
         inspect(&artefact, options.kind).with_context(|| format!("{file:?} cannot be deployed"))?;
     options.check(kind).with_context(|| format!("function {name:?}"))?;
-    Ok(Ready { name, options, artefact })
+    Ok(Ready { name, options, artefact, cron: is_project.then_some(cron) })
 }
 
 async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<()> {
-    let Ready { name, options, artefact } = function;
+    let Ready { name, options, artefact, cron } = function;
     eprintln!("deploying {name}: {} ...", ByteSize(artefact.len() as u64).display().iec());
     let started = Instant::now();
     let id = Uuid::now_v7();
@@ -141,6 +152,13 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
     let deploying = node.deploy(call, &id, (&boundary, form.into()), &sent);
     let answer = progress::shown(node, &id, &upload, !deploy.json, deploying).await?;
     let deployed = answer.read()?;
+    // Schedules ring what is active.
+    let scheduled = match cron.filter(|_| !deploy.no_activate) {
+        Some(wanted) => cron::apply(node, &name, wanted).await.with_context(|| {
+            format!("{name} is deployed, and rung by the schedules that it had before")
+        })?,
+        None => Vec::new(),
+    };
     let VersionDetails { version, number, previews, instances, .. } = &deployed.version;
     let reference = if deploy.no_activate { format!("@v{number}") } else { String::new() };
     let urls = match deploy.no_activate && !*previews {
@@ -152,6 +170,7 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
         if let Some(fields) = json.as_object_mut() {
             fields.insert("url".to_owned(), urls.first().cloned().into());
             fields.insert("urls".to_owned(), urls.into());
+            fields.insert("cron".to_owned(), serde_json::to_value(&scheduled)?);
         }
         print_json(&json);
         return Ok(());
@@ -169,6 +188,7 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
              after the first calls, `sockhop inspect {name}` says how many were"
         );
     }
+    scheduled.iter().for_each(cron::added);
     for url in urls.iter().take(URLS_SHOWN) {
         say!("{url}");
     }

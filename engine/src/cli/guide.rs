@@ -13,15 +13,17 @@ use super::Misused;
 /// line is `# TITLE: SUMMARY`.
 type Page = (&'static str, &'static str);
 
-const PAGES: [Page; 21] = [
+const PAGES: [Page; 24] = [
     ("installing", include_str!("../../guide/installing.md")),
     ("functions", include_str!("../../guide/functions.md")),
+    ("websocket", include_str!("../../guide/websocket.md")),
     ("native", include_str!("../../guide/native.md")),
     ("lambda", include_str!("../../guide/lambda.md")),
     ("bundles", include_str!("../../guide/bundles.md")),
     ("deploying", include_str!("../../guide/deploying.md")),
     ("http", include_str!("../../guide/http.md")),
     ("domains", include_str!("../../guide/domains.md")),
+    ("cron", include_str!("../../guide/cron.md")),
     ("proxies", include_str!("../../guide/proxies.md")),
     ("https", include_str!("../../guide/https.md")),
     ("commands", include_str!("../../guide/commands.md")),
@@ -31,6 +33,7 @@ const PAGES: [Page; 21] = [
     ("logs", include_str!("../../guide/logs.md")),
     ("metrics", include_str!("../../guide/metrics.md")),
     ("secrets", include_str!("../../guide/secrets.md")),
+    ("state", include_str!("../../guide/state.md")),
     ("certificates", include_str!("../../guide/certificates.md")),
     ("storage", include_str!("../../guide/storage.md")),
     ("upgrading", include_str!("../../guide/upgrading.md")),

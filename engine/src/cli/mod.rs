@@ -4,7 +4,8 @@
 //! [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
 //! is, [`native`] makes a zip of a folder, [`urls`] where it can be called. [`show`] prints what
 //! there is, [`mod@invoke`] calls a function, [`remove`] removes one and restores it, [`versions`]
-//! is for versions and aliases, [`secret`] for secrets, [`domain`] for hosts, [`mod@bundle`] for
+//! is for versions and aliases, [`secret`] for secrets, [`kv`] for state, [`domain`] for hosts,
+//! [`cron`] for schedules, [`mod@bundle`] for
 //! other platforms, [`logs`] prints what was logged, [`mod@top`] shows it as it changes, and
 //! [`guide`] shows the manual. [`shell`] is for packagers, [`mod@print`] what commands print with.
 //!
@@ -18,10 +19,12 @@ macro_rules! say {
 mod address;
 mod bundle;
 mod client;
+mod cron;
 mod deploy;
 mod domain;
 mod guide;
 mod invoke;
+mod kv;
 mod logs;
 mod native;
 mod print;
@@ -101,9 +104,15 @@ pub(crate) enum Command {
     /// Set, list and remove the secrets of a function
     #[command(subcommand)]
     Secret(secret::Secret),
+    /// Read, set and remove what functions keep: the keys and values of their buckets
+    #[command(subcommand)]
+    Kv(kv::Kv),
     /// Add, list and remove the hosts that functions are found by
     #[command(subcommand)]
     Domain(domain::Command),
+    /// Add, list, remove and run the schedules that ring functions
+    #[command(subcommand)]
+    Cron(cron::Command),
     /// Pack a function into what another platform runs
     Bundle(bundle::Bundle),
     /// Call a function
@@ -202,7 +211,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Rollback(rollback) => client::block_on(versions::roll_back(rollback)),
         Command::Alias(alias) => client::block_on(versions::alias(alias)),
         Command::Secret(secret) => client::block_on(secret::run(secret)),
+        Command::Kv(kv) => client::block_on(kv::run(kv)),
         Command::Domain(domain) => client::block_on(domain::run(domain)),
+        Command::Cron(cron) => client::block_on(cron::run(cron)),
         Command::Bundle(bundle) => client::block_on(bundle::run(bundle)),
         Command::Invoke(invoke) => client::block_on(invoke::run(invoke)),
         Command::Status(show) => client::block_on(show::status(show)),

@@ -7,11 +7,12 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use abi::choice::ACTIVE;
 use anyhow::{Context as _, bail};
-use api::endpoints::{GetFunction, ListRemoved, RemoveFunction, RestoreFunction};
+use api::endpoints::{GetFunction, ListRemoved, ListStateKeys, RemoveFunction, RestoreFunction};
 use api::removed::{RemoveQuery, RemovedFunction, RestoredFunction};
 use clap::Args;
 
 use super::client::Node;
+use super::cron;
 use super::deploy::print_urls;
 use super::domain;
 use super::print::{counted, print_json, table, targets, when};
@@ -30,6 +31,9 @@ pub(crate) struct Remove {
     /// Keep nothing to restore, nor what earlier removals of this name have left
     #[arg(long)]
     for_good: bool,
+    /// Remove what is in the function's own bucket, too, of which nothing can be restored
+    #[arg(long)]
+    with_state: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -45,7 +49,7 @@ pub(crate) struct Restore {
 }
 
 pub(super) async fn run(remove: Remove) -> anyhow::Result<()> {
-    let Remove { name, yes, for_good, target } = remove;
+    let Remove { name, yes, for_good, with_state, target } = remove;
     abi::name::check(&name)?;
     let node = Node::new(&target);
     if !yes && io::stdin().is_terminal() {
@@ -55,11 +59,12 @@ pub(super) async fn run(remove: Remove) -> anyhow::Result<()> {
                 format!("{name} with its {} and its secrets", counted(versions, "version"))
             }
             // It may be removed already.
-            Err(_) if for_good => format!("what is kept of {name}"),
+            Err(_) if for_good || with_state => format!("what is kept of {name}"),
             Err(error) => return Err(error),
         };
         let how = if for_good { " for good" } else { "" };
-        eprint!("remove {what}{how}? [y/N] ");
+        let state = if with_state { ", and what is in its bucket" } else { "" };
+        eprint!("remove {what}{how}{state}? [y/N] ");
         let _ = io::stderr().flush();
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).context("the terminal cannot be read")?;
@@ -67,8 +72,12 @@ pub(super) async fn run(remove: Remove) -> anyhow::Result<()> {
             bail!("nothing is removed");
         }
     }
-    let removed = node.call(RemoveFunction::at(&name).with(&RemoveQuery { for_good })).await?;
+    let removed =
+        node.call(RemoveFunction::at(&name).with(&RemoveQuery { for_good, with_state })).await?;
     say!("removed {name}");
+    if !with_state {
+        tell_of_state(&node, &name).await;
+    }
     let domains = domain::of_function(&node, &name).await;
     if !domains.is_empty() {
         let domains: Vec<String> = domains.into_iter().map(|domain| domain.domain).collect();
@@ -78,11 +87,34 @@ pub(super) async fn run(remove: Remove) -> anyhow::Result<()> {
             domains.join(", ")
         );
     }
+    let schedules = cron::of_function(&node, &name).await;
+    if !schedules.is_empty() {
+        eprintln!(
+            "schedules that ring it stay, and ring nothing until there is a {name} again: {}; \
+             `sockhop cron remove` removes them",
+            schedules.join(", ")
+        );
+    }
     if let Some(removed) = removed.read()? {
         let until = when(removed.restorable_until_ms);
         eprintln!("until {until}, this brings it back: sockhop restore {name}");
     }
     Ok(())
+}
+
+/// Says that what a removed function has kept is still there.
+async fn tell_of_state(node: &Node, name: &str) {
+    // A node of an earlier build has none.
+    let Ok(answer) = node.call(ListStateKeys::at(name)).await else { return };
+    if let Ok(page) = answer.read()
+        && page.keys_in_all > 0
+    {
+        eprintln!(
+            "its bucket stays, with {}, for a function of this name; this removes it: \
+             sockhop remove {name} --with-state",
+            counted(page.keys_in_all, "key")
+        );
+    }
 }
 
 pub(super) async fn restore(restore: Restore) -> anyhow::Result<()> {

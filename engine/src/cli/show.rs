@@ -1,10 +1,11 @@
 //! `list`, `inspect` and `status`: what the node has and does, for people or as JSON. Owns no fds.
 
 use abi::choice::ACTIVE;
-use abi::function::{FunctionLimits, Kind, NetworkMode, has_limit};
+use abi::function::{FunctionLimits, Kind, NetworkMode, WebSocketMode, has_limit};
+use api::cron::CronStatus;
 use api::endpoints::{GetFunction, GetStatus, ListFunctions};
 use api::functions::{Function, InspectedFunction, Reuse};
-use api::status::{Status, WorkerStatus};
+use api::status::{StateUse, Status, WorkerStatus};
 use bytesize::ByteSize;
 use clap::Args;
 use control::functions::store_state::away_text;
@@ -101,6 +102,9 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     if version.network != NetworkMode::default() {
         line("network", version.network.name());
     }
+    if version.websocket != WebSocketMode::default() {
+        line("websocket", version.websocket.name());
+    }
     if version.report_lines {
         line("report-lines", "true");
     }
@@ -110,7 +114,7 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     for (key, values) in [("arg", &version.args), ("allow-outbound", &version.allow_outbound)] {
         values.iter().for_each(|value| line(key, value));
     }
-    for (key, values) in [("env", &version.env), ("config", &version.config)] {
+    for (key, values) in [("env", &version.env), ("config", &version.config), ("kv", &version.kv)] {
         values.iter().for_each(|(name, value)| line(key, &format!("{name}={value}")));
     }
     for (name, alias) in &aliases {
@@ -141,12 +145,25 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
         print_json(&answer.json);
         return Ok(());
     }
-    let Status { node, workers } = answer.read()?;
+    let Status { node, workers, state } = answer.read()?;
     let functions = counted(node.functions, "function");
     say!("node {} on {}: {functions}", node.pid, node.listeners.join(" "));
     if let Some(away) = &node.store_away {
         say!("{}", away_text(away));
     }
+    match &state {
+        Some(StateUse { error: Some(error), .. }) => {
+            say!("state of functions cannot be used: {error}");
+        }
+        Some(StateUse { buckets, keys, bytes, .. }) => say!(
+            "state of functions, on this node alone: {} in {}, {}",
+            counted(*keys, "key"),
+            counted(*buckets, "bucket"),
+            ByteSize(*bytes).display().iec()
+        ),
+        None => {}
+    }
+    cron_lines(&node.cron).iter().for_each(|line| say!("{line}"));
     for limit in &node.native_limits {
         say!("native functions: {limit}");
     }
@@ -161,6 +178,26 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
         say!("  {}", worker.last_words.as_deref().unwrap_or("-").replace('\n', "\n  "));
     }
     Ok(())
+}
+
+/// Says who rings by schedules. Says nothing where there is nothing to say.
+fn cron_lines(CronStatus { rings, schedules, nodes }: &CronStatus) -> Vec<String> {
+    if *schedules == 0 {
+        return Vec::new();
+    }
+    let count = counted(*schedules, "schedule");
+    let who = match (rings, nodes.as_slice()) {
+        (true, _) => "this node rings".to_owned(),
+        (false, []) => "no node rings; start one with --cron on".to_owned(),
+        (false, nodes) => format!("rung by {}", nodes.join(", ")),
+    };
+    let line = format!("cron: {count}, {who}");
+    let others = nodes.len().saturating_sub(1);
+    let several = (others > 0).then(|| {
+        let nodes = nodes.join(", ");
+        format!("cron: several nodes have rung lately ({nodes}): set --cron off on all but one")
+    });
+    [line].into_iter().chain(several).collect()
 }
 
 fn worker_row(worker: &WorkerStatus) -> Vec<String> {

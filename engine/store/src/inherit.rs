@@ -27,17 +27,24 @@ impl Manifest {
             args: if command || native { self.args.clone() } else { Vec::new() },
             output: chosen(self.output).filter(|_| command),
             allow_outbound: self.allow_outbound.clone(),
+            kv: if native { Vec::new() } else { pairs(&self.kv) },
             limits: LimitOptions::from(&self.limits).of_kind(kind),
             previews: self.previews.then_some(true),
             health_path: self.health_path.clone(),
             handler: self.handler.clone().filter(|_| lambda),
             report_lines: chosen(self.report_lines).filter(|_| lambda),
             network: chosen(self.network).filter(|_| native),
+            websocket: chosen(self.websocket).filter(|_| !native),
             description: self.description.clone(),
             role: self.role.clone().filter(|_| lambda),
             ..Options::default()
         }
     }
+}
+
+/// Returns the buckets that a version shares, as they are given.
+fn grants(kv: &BTreeMap<String, String>) -> Vec<String> {
+    kv.iter().map(|(name, bucket)| format!("{name}={bucket}")).collect()
 }
 
 /// Returns `value` if it is not the default.
@@ -60,11 +67,13 @@ pub fn changes(before: &Manifest, version: &Manifest) -> Vec<OptionChange> {
             ("output", of.output.name().to_owned()),
             ("arg", list(&of.args)),
             ("allow-outbound", list(&of.allow_outbound)),
+            ("kv", list(&grants(&of.kv))),
             ("previews", of.previews.to_string()),
             ("health-path", text(&of.health_path)),
             ("handler", text(&of.handler)),
             ("report-lines", of.report_lines.to_string()),
             ("network", of.network.name().to_owned()),
+            ("websocket", of.websocket.name().to_owned()),
             ("description", text(&of.description)),
             ("role", text(&of.role)),
         ];
@@ -128,6 +137,7 @@ mod tests {
         queue_timeout = "1s"
         outbound_requests = 3
         health_path = "/health"
+        websocket = "messages"
         [env]
         A = "1"
         [config]

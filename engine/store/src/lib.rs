@@ -5,6 +5,7 @@
 //! | [`objects`] | what keeps a store: a folder or a bucket, as whole objects by key |
 //! | [`repository`] | the functions in a store: how they are read, changed, removed and restored |
 //! | [`domains`] | which hosts and paths are for which function |
+//! | [`schedules`] | which functions are rung when, and which nodes ring |
 //! | [`retention`] | which logs and old versions are removed, as all nodes agree |
 //! | [`manifest`], [`alias`], [`contents`] | a version, a name for versions, a whole function |
 //! | [`inherit`] | which options a version takes over of the one before it |
@@ -16,7 +17,7 @@
 //!
 //! `stored` says where a version or an alias is as an object, `written` how everything that was
 //! read is written in one, and `format` what the store as a whole says of itself. Imports lead
-//! from `repository`, `domains` and `retention` to what is below them in this table, and to
+//! from `repository`, `domains`, `schedules` and `retention` to what is below them in this table, and to
 //! `objects`.
 
 #![expect(
@@ -37,6 +38,7 @@ pub mod objects;
 pub mod removed;
 pub mod repository;
 pub mod retention;
+pub mod schedules;
 pub mod segment;
 mod stored;
 mod written;

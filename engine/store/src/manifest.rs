@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use abi::function::{FunctionLimits, Instances, Isolation, Kind, NetworkMode, Output};
+use abi::function::{
+    FunctionLimits, Instances, Isolation, Kind, NetworkMode, Output, WebSocketMode,
+};
 use api::options::Options;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -41,6 +43,9 @@ pub struct Manifest {
     pub output: Output,
     #[serde(default)]
     pub allow_outbound: Vec<String>,
+    /// The buckets that it shares with other functions, by the name by which it opens each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kv: BTreeMap<String, String>,
     /// What had to answer before it became active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_path: Option<String>,
@@ -53,6 +58,9 @@ pub struct Manifest {
     /// Which network a native function has.
     #[serde(default)]
     pub network: NetworkMode,
+    /// What becomes of a request that asks to speak WebSocket.
+    #[serde(default)]
+    pub websocket: WebSocketMode,
     /// What it is, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -91,10 +99,12 @@ impl Manifest {
             args: options.args,
             output: options.output.unwrap_or_default(),
             allow_outbound: options.allow_outbound,
+            kv: options.kv.into_iter().collect(),
             health_path: options.health_path,
             handler: options.handler,
             report_lines: options.report_lines.unwrap_or_default(),
             network: options.network.unwrap_or_default(),
+            websocket: options.websocket.unwrap_or_default(),
             description: options.description,
             role: options.role,
         }

@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use abi::function::{FunctionLimits, Kind, NetworkMode, Output};
+use abi::function::{FunctionLimits, Kind, NetworkMode, Output, WebSocketMode};
 use abi::invocation_id::InvocationId;
 use abi::outbound::AllowList;
 use abi::sandbox::Level;
@@ -39,6 +39,8 @@ use crate::counters::{Counters, FunctionSlot};
 use crate::facts::Facts;
 use crate::guest_log::GuestLog;
 use crate::origin::Origin;
+use crate::push::WebSockets;
+use crate::state::State;
 use crate::trace::Trace;
 
 /// The most bytes of a reply that are held back in the hope that the guest ends with them, so that
@@ -50,6 +52,9 @@ pub(crate) struct Shared {
     pub(crate) counters: Rc<Counters>,
     pub(crate) log: GuestLog,
     pub(crate) thread: GuestThread,
+    /// Who answers about functions' state.
+    pub(crate) state: Arc<State>,
+    pub(crate) websockets: Arc<WebSockets>,
     /// How native programs are kept apart from the host.
     pub(crate) native_sandbox: Level,
     /// The cores that they may run on.
@@ -68,6 +73,8 @@ pub(crate) struct Spec {
     pub(crate) output: Output,
     /// Where it may send requests. `None` if it may send none.
     pub(crate) allow_outbound: Option<AllowList>,
+    /// The shared buckets that it may use: by which name it opens each, and the bucket's own.
+    pub(crate) kv: Vec<(String, String)>,
     pub(crate) requests_per_instance_max: u32,
     /// The number of the version.
     pub(crate) version: u32,
@@ -77,6 +84,8 @@ pub(crate) struct Spec {
     pub(crate) report_lines: bool,
     /// Which network the processes of a native function have.
     pub(crate) network: NetworkMode,
+    /// What becomes of a request that asks to speak WebSocket.
+    pub(crate) websocket: WebSocketMode,
 }
 
 /// One request for a function, and where its reply goes. It is passed on in a box, because each

@@ -18,7 +18,7 @@ use std::time::Duration;
 use abi::catalogue::{ArchivedFunction, ArchivedSpec, ArchivedVersion, CatalogueView};
 use abi::choice::Choice;
 use abi::function::{
-    ArchivedNetworkMode, ArchivedOutput, FunctionLimits, Kind, NetworkMode, Output,
+    ArchivedNetworkMode, ArchivedOutput, FunctionLimits, Kind, NetworkMode, Output, WebSocketMode,
 };
 use abi::message::{Digest, ToEngine};
 use abi::outbound::AllowList;
@@ -387,10 +387,16 @@ fn specification(
             ArchivedOutput::Cgi => Output::Cgi,
         },
         allow_outbound: allow.ok().filter(|_| !spec.allow_outbound.is_empty()),
+        kv: spec
+            .kv
+            .iter()
+            .map(|grant| (grant.0.as_str().to_owned(), grant.1.as_str().to_owned()))
+            .collect(),
         requests_per_instance_max: spec.requests_per_instance_max.to_native(),
         version: version.number.to_native(),
         handler: Some(spec.handler.as_str().to_owned()).filter(|handler| !handler.is_empty()),
         report_lines: spec.report_lines,
+        websocket: WebSocketMode::from(&spec.websocket),
         network: match spec.network {
             ArchivedNetworkMode::Isolated => NetworkMode::Isolated,
             ArchivedNetworkMode::Host => NetworkMode::Host,

@@ -14,6 +14,7 @@ mod queue;
 mod redirect;
 mod reply;
 mod standby;
+mod websocket;
 
 use std::cell::{Ref, RefCell};
 use std::net::SocketAddr;
@@ -24,14 +25,14 @@ use std::time::Duration;
 use abi::board::{Places, now_us};
 use abi::catalogue::{ArchivedFunction, CatalogueView};
 use abi::choice::{Choice, Selector};
-use abi::function::ArchivedIsolation;
+use abi::function::{ArchivedIsolation, WebSocketMode};
 use abi::invocation_id::InvocationId;
 use abi::message::{Awaits, Settings};
 use abi::outcome::Reason;
 use abi::problem::{self, Problem};
 use abi::route::{Route, route};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
 
 pub(crate) use self::account::{Account, Arrived, Moved};
@@ -40,6 +41,7 @@ pub(crate) use self::functions::Functions;
 use self::redirect::{LOCAL_REDIRECTS_MAX, redirected};
 pub(crate) use self::reply::ReplyBody;
 use self::standby::Standby;
+pub(crate) use self::websocket::{Callee, EventKind, Found, WebSocketEvent};
 use crate::drain::Drain;
 use crate::origin::{Client, Origin};
 use crate::run::body::{BodyError, RequestBody};
@@ -183,12 +185,16 @@ impl Pipeline {
         source: &impl RequestSource,
         account: &Account,
     ) -> Response<ReplyBody> {
-        let answer = self.run(exchange, source, account).await;
+        let answer = self.try_answer(exchange, source, account).await;
         answer
             .unwrap_or_else(|problem| problem_response(&problem, account.id).map(ReplyBody::Whole))
     }
 
-    async fn run(
+    /// The same for who tells the node's own errors from replies.
+    ///
+    /// # Errors
+    /// The problem, if the function does not reply.
+    pub(crate) async fn try_answer(
         self: &Rc<Self>,
         mut exchange: Box<Exchange>,
         source: &impl RequestSource,
@@ -230,6 +236,9 @@ impl Pipeline {
             tracing::error!("{error}");
             Problem::new(500, error.for_client())
         })?;
+        if function.spec.websocket == WebSocketMode::Messages {
+            websocket::mark(&mut exchange.request);
+        }
         // The limit is the function's and known only now; nothing of the body was read before.
         source.limit(function.spec.limits.request_body_bytes_max).map_err(too_large)?;
         // Only a program that may redirect needs its request's head once more.
@@ -351,6 +360,12 @@ pub(crate) fn problem_response(problem: &Problem, id: InvocationId) -> Response<
     *response.status_mut() =
         StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+    if response.status() == StatusCode::UPGRADE_REQUIRED {
+        // Only of WebSocket there is a version that is not spoken here (RFC 6455 4.4).
+        let headers = response.headers_mut();
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
     if problem.retry_after() {
         response
             .headers_mut()

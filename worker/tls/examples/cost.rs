@@ -16,7 +16,7 @@ use abi::certificates::{Certificate, Certificates, TicketKey};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use tls::{Configs, Connections, Timeouts};
+use tls::{Configs, Connections, Plaintext, Stream, Timeouts};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::mpsc;
@@ -149,11 +149,21 @@ fn edge() {
         loop {
             let (accepted, _) = listener.accept().await.unwrap();
             accepted.set_nodelay(true).unwrap();
-            let sender = sender.clone();
-            let hand_over = move |end, _| sender.send(end).expect("the other thread is there");
-            connections.take(accepted.into_std().unwrap(), Vec::new(), hand_over, ()).unwrap();
+            let answers = Answers(sender.clone());
+            connections.take(accepted.into_std().unwrap(), Vec::new(), answers, ()).unwrap();
         }
     });
+}
+
+/// Gives what is inside of TLS to whoever answers.
+struct Answers(mpsc::UnboundedSender<OwnedFd>);
+
+impl Plaintext for Answers {
+    fn hand_over(self, end: OwnedFd) {
+        self.0.send(end).expect("the other thread is there");
+    }
+
+    async fn serve(self, _: &mut Stream<'_>) {}
 }
 
 fn on_this_thread(work: impl Future<Output = ()>) {

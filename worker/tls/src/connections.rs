@@ -20,6 +20,7 @@ use crate::configs::{Configs, HTTP2};
 use crate::handshake::{self, Opened};
 use crate::linger;
 use crate::relay::{End, Relay, Scratch};
+use crate::stream::Stream;
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +31,14 @@ pub struct Timeouts {
     pub write: Duration,
 }
 
-/// What a client speaks inside of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1, which is what a client means that names none.
-    Http1,
-    /// HTTP/2.
-    Http2,
+/// What becomes of what is inside of TLS. One or the other is called, once there is plaintext.
+pub trait Plaintext: 'static {
+    /// Takes the plaintext end of a connection on which HTTP/1 is spoken, which is what a client
+    /// means that names no protocol. From here on its bytes are relayed.
+    fn hand_over(self, end: OwnedFd);
+
+    /// Serves a client that speaks HTTP/2 until the connection is to be closed.
+    fn serve(self, stream: &mut Stream<'_>) -> impl Future<Output = ()>;
 }
 
 /// The TLS connections of a process.
@@ -123,9 +125,9 @@ impl Connections {
         handshakes.into_values().for_each(|task| task.abort());
     }
 
-    /// Takes over a client's TCP socket, with the bytes that were already `read` from it, and calls
-    /// `hand_over` with the plaintext end, and what is spoken there, once there is plaintext. `guard` is dropped when the
-    /// connection is over. Must be called on a [`tokio::task::LocalSet`].
+    /// Takes over a client's TCP socket, with the bytes that were already `read` from it. `plaintext`
+    /// gets what is inside of TLS. `guard` is dropped when the connection is over. Must be called on
+    /// a [`tokio::task::LocalSet`].
     ///
     /// There are at most [`HANDSHAKES_MAX`] in a handshake: beyond that, the one that has been in
     /// it for the longest is closed. A client that means well is through in a few round trips.
@@ -136,7 +138,7 @@ impl Connections {
         self: &Rc<Self>,
         socket: std::net::TcpStream,
         read: Vec<u8>,
-        hand_over: impl FnOnce(OwnedFd, Protocol) + 'static,
+        plaintext: impl Plaintext,
         guard: G,
     ) -> io::Result<()> {
         socket.set_nonblocking(true)?;
@@ -150,7 +152,7 @@ impl Connections {
         let connections = Rc::clone(self);
         let task = tokio::task::spawn_local(async move {
             let _guards = guards;
-            connections.serve(socket, read, handshake, hand_over).await;
+            connections.serve(socket, read, handshake, plaintext).await;
         });
         let mut handshakes = self.handshakes.borrow_mut();
         handshakes.insert(number, task.abort_handle());
@@ -167,7 +169,7 @@ impl Connections {
         socket: TcpStream,
         read: Vec<u8>,
         handshake: Handshake,
-        hand_over: impl FnOnce(OwnedFd, Protocol),
+        plaintext: impl Plaintext,
     ) {
         let Timeouts { first_byte, write } = self.timeouts.get();
         let opened = {
@@ -189,10 +191,16 @@ impl Connections {
             }
             Err(_) => return tracing::debug!("a TLS handshake took too long"),
         };
-        let protocol = match tls.alpn_protocol() {
-            Some(HTTP2) => Protocol::Http2,
-            _ => Protocol::Http1,
-        };
+        if tls.alpn_protocol() == Some(HTTP2) {
+            let mut stream = match Stream::begin(socket, tls, write, &self.scratch) {
+                Ok(stream) => stream,
+                Err(cut) => return tracing::debug!("a TLS connection is cut: {cut}"),
+            };
+            drop(handshake);
+            // Apart from this task's own memory, which relays have too.
+            Box::pin(plaintext.serve(&mut stream)).await;
+            return Box::pin(stream.close()).await;
+        }
         let (ours, theirs) = match pair() {
             Ok(pair) => pair,
             Err(error) => {
@@ -206,7 +214,7 @@ impl Connections {
             Ok(relay) => relay,
             Err(cut) => return tracing::debug!("a TLS connection is cut: {cut}"),
         };
-        hand_over(theirs, protocol);
+        plaintext.hand_over(theirs);
         drop(handshake);
         match relay.run(&self.scratch).await {
             End::Finished(client) => linger::close(client).await,

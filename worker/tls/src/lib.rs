@@ -1,14 +1,16 @@
 //! Ends clients' TLS connections.
 //!
 //! ```text
-//! client ── TCP, TLS ──▶ handshake ─▶ relay ── socket pair ──▶ whoever answers
+//! client ── TCP, TLS ──▶ handshake ─┬▶ relay ── socket pair ──▶ whoever answers HTTP/1
+//!                                   └▶ stream ─▶ whoever answers HTTP/2 in this process
 //! ```
 //!
 //! [`Connections::take`] gives each client's socket a task. The [handshake] chooses a
 //! certificate of [`Configs`] by the name that the client asks for. With the first bytes that come
 //! out of TLS the task makes a socket pair and hands one end over; from then on the
 //! [relay](relay::Relay) carries bytes between the client and the other end. The task owns the
-//! client's socket and its own end of the pair.
+//! client's socket and its own end of the pair. A client that speaks HTTP/2 is served by the same
+//! task, with a [`Stream`] over its socket.
 //!
 //! # What the plaintext end shows of the client
 //!
@@ -33,8 +35,10 @@ mod connections;
 mod handshake;
 pub mod linger;
 mod relay;
+mod stream;
 mod tickets;
 mod watch;
 
 pub use configs::{CertificateError, Configs};
-pub use connections::{Connections, Protocol, Timeouts, origin, pair};
+pub use connections::{Connections, Plaintext, Timeouts, origin, pair};
+pub use stream::Stream;

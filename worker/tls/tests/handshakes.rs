@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use abi::certificates::Certificates;
 use abi::limits::HANDSHAKES_MAX;
-use common::{Authority, Edge, TIMEOUTS, run, ticket_key};
+use common::{Authority, Edge, Nobody, TIMEOUTS, run, ticket_key};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 use tls::{Configs, Timeouts};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -189,7 +189,7 @@ fn a_hello_may_have_been_read_in_part_before() {
             let (accepted, _) = listener.accept().await.unwrap();
             let (read, rest) = hello.split_at(before);
             let accepted = accepted.into_std().unwrap();
-            edge.connections.take(accepted, read.to_vec(), |_, _| {}, ()).unwrap();
+            edge.connections.take(accepted, read.to_vec(), Nobody, ()).unwrap();
             tcp.write_all(rest).await.unwrap();
             let mut reply = [0; 6];
             tcp.read_exact(&mut reply).await.unwrap();

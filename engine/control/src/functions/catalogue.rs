@@ -173,9 +173,11 @@ pub(super) fn spec(version: &Manifest, alias: Option<&Alias>) -> Spec {
         args: version.args.clone(),
         output: version.output,
         allow_outbound: version.allow_outbound.clone(),
+        kv: version.kv.clone().into_iter().collect(),
         handler: version.handler.clone().unwrap_or_default(),
         report_lines: version.report_lines,
         network: version.network,
+        websocket: version.websocket,
     }
 }
 

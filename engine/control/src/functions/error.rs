@@ -7,6 +7,7 @@ use abi::limits::{
 };
 use abi::name::NameError;
 use abi::reference::AliasNameError;
+use api::cron::CronError;
 use api::options::OptionsError;
 use compile::cache::CacheError;
 use compile::inspect::InspectError;
@@ -19,6 +20,7 @@ use store::contents::VersionError;
 use store::domains::DomainsError;
 use store::error::StoreError;
 use store::retention::RetentionError;
+use store::schedules::SchedulesError;
 
 use super::standalone::ProgramError;
 
@@ -53,6 +55,10 @@ pub enum ChangeError {
     Domain(#[from] DomainError),
     #[error(transparent)]
     Domains(#[from] DomainsError),
+    #[error(transparent)]
+    Cron(#[from] CronError),
+    #[error(transparent)]
+    Schedules(#[from] SchedulesError),
     #[error(transparent)]
     Trial(#[from] TrialError),
     #[error(transparent)]
@@ -146,6 +152,7 @@ impl ChangeError {
             Self::Name(_)
             | Self::AliasName(_)
             | Self::Domain(_)
+            | Self::Cron(_)
             | Self::NewAlias { .. }
             | Self::Options(_) => Fault::INVALID,
             Self::Unknown(_)
@@ -178,6 +185,7 @@ impl ChangeError {
             Self::Version(error) => error.fault(),
             Self::Alias(error) => error.fault(),
             Self::Domains(error) => error.fault(),
+            Self::Schedules(error) => error.fault(),
             Self::Trial(error) => error.fault(),
             Self::Program(error) => error.fault(),
         }

@@ -10,6 +10,7 @@ use store::domains::Domains;
 use store::known::Known;
 use store::removed::KEPT_FOR;
 use store::retention::Retention;
+use store::schedules::Schedules;
 
 use super::changes::Changes;
 use super::error::ChangeError;
@@ -22,6 +23,7 @@ pub struct Follower {
     pub(super) changes: Changes,
     pub(super) secrets: Arc<Secrets>,
     pub(super) domains: Arc<Domains>,
+    pub(super) schedules: Arc<Schedules>,
     pub(super) retention: Arc<Retention>,
 }
 
@@ -87,6 +89,7 @@ impl Follower {
         let contents = stored.read_all().await?;
         self.secrets.refresh().await?;
         self.domains.refresh().await?;
+        self.schedules.refresh().await?;
         let (changed, modules) = servable::servable(cache, &contents, &publication.served());
         stored.replace(&turn, contents);
         if publication.is_served(&changed) {
@@ -102,6 +105,7 @@ impl Follower {
     pub(crate) async fn remember(&self, memory: &mut Memory) {
         self.secrets.remember().await;
         self.domains.remember().await;
+        self.schedules.remember().await;
         let contents = self.changes.stored.contents();
         if memory.written.as_ref().is_some_and(|it| Arc::ptr_eq(it, &contents) || *it == contents) {
             return;

@@ -7,7 +7,7 @@
 //!
 //! On them stand the changes: [`deployments`], of which [`plan`] is the pure half, [`received`] the
 //! file, [`progress`] how far it is and [`deployed`] the outcome; [`aliases`], [`domains`],
-//! [`pruning`], [`removal`] and [`secret_changes`]. [`follower`] takes over what other nodes change, as far as
+//! [`schedules`], [`pruning`], [`removal`] and [`secret_changes`]. [`follower`] takes over what other nodes change, as far as
 //! it is [`servable`] here, [`listing`] answers what is asked of all this, and [`bundles`] makes
 //! programs of it, with the [`standalone`] one in front.
 //!
@@ -32,6 +32,7 @@ mod publication;
 mod question;
 mod received;
 mod removal;
+mod schedules;
 mod secret_changes;
 mod servable;
 mod slots;
@@ -51,6 +52,7 @@ use store::domains::Domains;
 use store::known::Known;
 use store::repository::Repository;
 use store::retention::Retention;
+use store::schedules::Schedules;
 use tokio::sync::mpsc::Sender;
 
 use self::changes::Changes;
@@ -73,6 +75,8 @@ pub use self::publication::SealedCatalogue;
 pub use self::received::Received;
 pub(crate) use self::received::Receiving;
 pub use self::removal::Removals;
+pub use self::schedules::ScheduleChanges;
+pub(crate) use self::schedules::timing;
 pub use self::secret_changes::SecretChanges;
 pub use self::standalone::ProgramError;
 
@@ -93,6 +97,7 @@ pub struct Functions {
     pub(crate) bundles: Bundles,
     pub(crate) domains: DomainChanges,
     pub(crate) removals: Removals,
+    pub(crate) schedules: ScheduleChanges,
     pub(crate) secrets: SecretChanges,
     pub(crate) listing: Listing,
     pub(crate) follower: Follower,
@@ -118,13 +123,13 @@ impl Functions {
     /// When the store cannot be read, or is away and was never seen. A function that does not
     /// compile any more is logged and left out.
     pub async fn load(
-        stored: (Repository, Known, Arc<Secrets>, Arc<Domains>),
+        stored: (Repository, Known, Arc<Secrets>, Arc<Domains>, Arc<Schedules>),
         cache: Arc<Cache>,
         supervisor: Sender<Command>,
         surroundings: Surroundings,
     ) -> Result<Loaded, ChangeError> {
         let Surroundings { workers, retention } = surroundings;
-        let (repository, known, secrets, domains) = stored;
+        let (repository, known, secrets, domains, schedules) = stored;
         let remembered = known.read();
         match secrets.load().await {
             // There were none: whatever this node remembers of functions, it remembers of their
@@ -140,6 +145,11 @@ impl Functions {
         };
         match domains.load().await {
             // What this node remembers of them counts.
+            Err(error) if error.is_away() && remembered.is_some() => {}
+            loaded => loaded?,
+        }
+        match schedules.load().await {
+            // Likewise.
             Err(error) if error.is_away() && remembered.is_some() => {}
             loaded => loaded?,
         }
@@ -161,14 +171,14 @@ impl Functions {
             stored: Arc::new(stored),
             publication: Arc::new(publication),
         };
-        let functions = Self::new(changes, (secrets, domains), retention, supervisor);
+        let functions = Self::new(changes, (secrets, domains, schedules), retention, supervisor);
         let memory = Memory { known, written: remembered.map(Arc::new) };
         Ok(Loaded { functions, catalogue, memory })
     }
 
     fn new(
         changes: Changes,
-        (secrets, domains): (Arc<Secrets>, Arc<Domains>),
+        (secrets, domains, schedules): (Arc<Secrets>, Arc<Domains>, Arc<Schedules>),
         retention: Arc<Retention>,
         supervisor: Sender<Command>,
     ) -> Self {
@@ -189,9 +199,13 @@ impl Functions {
             },
             domains: DomainChanges { changes: changes.clone(), domains: Arc::clone(&domains) },
             removals: Removals { changes: changes.clone(), trials, secrets: Arc::clone(&secrets) },
+            schedules: ScheduleChanges {
+                changes: changes.clone(),
+                schedules: Arc::clone(&schedules),
+            },
             secrets: SecretChanges { changes: changes.clone(), secrets: Arc::clone(&secrets) },
             listing: Listing { publication },
-            follower: Follower { changes: changes.clone(), secrets, domains, retention },
+            follower: Follower { changes: changes.clone(), secrets, domains, schedules, retention },
             changes,
         }
     }

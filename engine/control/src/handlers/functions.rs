@@ -4,7 +4,8 @@
 //! GET    /v1/status
 //! GET    /v1/functions
 //! GET    /v1/functions/NAME
-//! DELETE /v1/functions/NAME           it can be restored for a day, but with ?for-good=true
+//! DELETE /v1/functions/NAME           it can be restored for a day, but with ?for-good=true;
+//!                                     ?with-state=true removes its own bucket, too
 //! POST   /v1/functions/NAME/restore   {"id": "..."}, or without for what was removed last
 //! GET    /v1/removed                  what can be restored
 //! GET    /v1/openapi.json             the control API as an OpenAPI document
@@ -30,10 +31,12 @@ use super::make;
 use super::read;
 use crate::control::Control;
 use crate::failed::Failed;
+use crate::functions::ChangeError;
 use crate::routes::{Answered, QueryOf};
 
 pub(crate) async fn status(State(control): State<Arc<Control>>) -> Answered<GetStatus> {
-    Ok(Json(Status { node: control.node(), workers: control.workers().await? }))
+    let state = control.state_use().await;
+    Ok(Json(Status { node: control.node(), workers: control.workers().await?, state }))
 }
 
 pub(crate) async fn list(State(control): State<Arc<Control>>) -> Answered<ListFunctions> {
@@ -75,11 +78,20 @@ pub(crate) async fn open_api() -> Answered<GetOpenApi> {
 pub(crate) async fn remove(
     State(control): State<Arc<Control>>,
     Path(name): Path<String>,
-    QueryOf(RemoveQuery { for_good }): QueryOf<RemoveFunction>,
+    QueryOf(RemoveQuery { for_good, with_state }): QueryOf<RemoveFunction>,
 ) -> Result<Response, Failed> {
-    let removing = async move { control.functions.removals.remove(&name, for_good).await };
-    let removed: <RemoveFunction as Endpoint>::Answer = make(removing).await?;
-    Ok(match removed {
+    let (of, function) = (Arc::clone(&control), name.clone());
+    let removing = async move { of.functions.removals.remove(&function, for_good).await };
+    let mut removed: Result<<RemoveFunction as Endpoint>::Answer, ChangeError> =
+        make(removing).await;
+    if with_state
+        && matches!(removed, Ok(_) | Err(ChangeError::Unknown(_) | ChangeError::Removed(_)))
+        && control.clear_state(&name).await?
+    {
+        // The function may be gone for long.
+        removed = Ok(removed.unwrap_or_default());
+    }
+    Ok(match removed? {
         Some(removed) => Json(removed).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
     })

@@ -61,6 +61,7 @@ pub(crate) async fn metrics(
     let (engine_memory_bytes, parked) =
         (memory::resident_bytes(node.pid), control.shared.parking.count());
     let logs = control.logs.reading();
+    let cron = control.cron.tally();
     let traces = control.logs.traces.as_ref().map(Traces::reading);
     let text = text::write(Exposition {
         node,
@@ -70,6 +71,7 @@ pub(crate) async fn metrics(
         parked,
         logs,
         traces,
+        cron,
     });
     let text = text.map_err(|error| Failed::new(Fault::NODE_BROKEN, error))?;
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());

@@ -1,11 +1,13 @@
 //! Handlers of the control API's endpoints, a module an area. Owns no fds.
 
 pub(crate) mod bundles;
+pub(crate) mod cron;
 pub(crate) mod deploys;
 pub(crate) mod domains;
 pub(crate) mod functions;
 pub(crate) mod health;
 pub(crate) mod invoke;
+pub(crate) mod kv;
 pub(crate) mod logs;
 pub(crate) mod secrets;
 pub(crate) mod top;

@@ -36,6 +36,20 @@ impl Families<'_> {
         })
     }
 
+    /// Writes a family of counters of seconds, which are given in microseconds.
+    pub(super) fn seconds<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (L, u64)>,
+    ) -> Result<(), Error> {
+        let mut family = self.family(name, help, Some(&Unit::Seconds), MetricType::Counter)?;
+        samples.into_iter().try_for_each(|(labels, micros)| {
+            let seconds = seconds(micros);
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&seconds, None)
+        })
+    }
+
     /// Writes a family of gauges.
     pub(super) fn gauges<L: EncodeLabelSet>(
         &mut self,

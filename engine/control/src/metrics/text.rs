@@ -16,6 +16,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::families::Families;
+use crate::cron::tally::Tally;
 use fleet::metrics::reading::{FunctionReading, Reading, WorkerTally};
 use logs::LogsReading;
 use logs::traces::TracesReading;
@@ -32,6 +33,7 @@ pub struct Exposition {
     pub logs: LogsReading,
     /// None without an endpoint for spans.
     pub traces: Option<TracesReading>,
+    pub(crate) cron: Tally,
 }
 
 /// Writes it as text.
@@ -55,6 +57,7 @@ impl Collector for Exposition {
         self.workers_ever(&mut families)?;
         self.logs(&mut families)?;
         self.traces(&mut families)?;
+        self.cron(&mut families)?;
         self.functions(&mut families)
     }
 }
@@ -269,6 +272,35 @@ impl Exposition {
         let dropped =
             dropped.iter().map(|(reason, count)| ([("reason", (*reason).to_owned())], *count));
         families.counters("spans_dropped", "Spans that were lost, by why", dropped)
+    }
+
+    fn cron(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let Tally { runs, left_out, late_ms } = &self.cron;
+        let labels = |function: &str, key: &'static str, value: &str| -> Labels {
+            [("function", function.to_owned()), (key, value.to_owned())]
+        };
+        let rings = u64::from(self.node.cron.rings);
+        families.gauge_alone("cron_rings", "Whether this node rings by schedules", None, rings)?;
+        let counts = runs.iter().map(|((function, outcome), count)| {
+            (labels(function, "outcome", outcome.name()), *count)
+        });
+        families.counters(
+            "cron_runs",
+            "Functions rung by schedules, by what came of it",
+            counts,
+        )?;
+        let counts = left_out
+            .iter()
+            .map(|((function, why), count)| (labels(function, "reason", why.name()), *count));
+        families.counters(
+            "cron_left_out",
+            "Ticks of schedules that were not rung, by why",
+            counts,
+        )?;
+        let late = late_ms.iter().map(|(function, late_ms)| {
+            ([("function", function.clone())], late_ms.saturating_mul(1000))
+        });
+        families.seconds("cron_late", "How late these runs have begun, all together", late)
     }
 
     fn functions(&self, families: &mut Families<'_>) -> Result<(), Error> {

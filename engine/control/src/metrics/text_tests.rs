@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use abi::board::FunctionTally;
+use api::cron::CronStatus;
 
 use super::*;
+use crate::cron::tally::{LeftOut, Outcome};
 use fleet::metrics::reading::DispatchReading;
 use logs::Waiting;
 
@@ -23,6 +25,7 @@ fn exposition(name: &str) -> Exposition {
         draining: false,
         store_away: None,
         started_s: 9,
+        cron: CronStatus { rings: true, ..CronStatus::default() },
     };
     let mut tally =
         FunctionTally { outcomes: [0, 5, 0, 0, 1, 0], sent_bytes: 600, ..FunctionTally::default() };
@@ -44,6 +47,10 @@ fn exposition(name: &str) -> Exposition {
     };
     let dropped = [("refused", 0), ("unreachable", 7), ("queue", 1)];
     let traces = TracesReading { exported: 5, dropped };
+    let mut cron = Tally::default();
+    cron.runs.insert((name.to_owned(), Outcome::Ok), 3);
+    cron.left_out.insert((name.to_owned(), LeftOut::Missed), 2);
+    cron.late_ms.insert(name.to_owned(), 1500);
     let reading =
         Reading { dispatch, workers: BTreeMap::from([(1, worker)]), functions: vec![function] };
     Exposition {
@@ -54,6 +61,7 @@ fn exposition(name: &str) -> Exposition {
         parked: 0,
         logs,
         traces: Some(traces),
+        cron,
     }
 }
 
@@ -82,6 +90,10 @@ fn every_family_is_described_and_every_line_is_one() {
         "sockhop_spans_exported_total 5",
         "sockhop_spans_dropped_total{reason=\"unreachable\"} 7",
         "sockhop_engine_resident_memory_bytes 4096",
+        "sockhop_cron_rings 1",
+        "sockhop_cron_runs_total{function=\"hello\",outcome=\"ok\"} 3",
+        "sockhop_cron_left_out_total{function=\"hello\",reason=\"missed\"} 2",
+        "sockhop_cron_late_seconds_total{function=\"hello\"} 1.5",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
     }

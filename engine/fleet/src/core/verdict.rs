@@ -68,7 +68,7 @@ mod tests {
     use super::*;
     use abi::catalogue::{Alias, Catalogue, Function, Host, HostRoute, Spec, Target, Version};
     use abi::choice::ACTIVE;
-    use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output};
+    use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output, WebSocketMode};
     use proptest::prelude::*;
 
     fn catalogue() -> CatalogueView {
@@ -94,8 +94,10 @@ mod tests {
             args: Vec::new(),
             output: Output::Raw,
             allow_outbound: Vec::new(),
+            kv: Vec::new(),
             handler: String::new(),
             network: NetworkMode::default(),
+            websocket: WebSocketMode::default(),
             report_lines: false,
         };
         let functions = vec![function("a", Isolation::Shared), function("own", Isolation::Process)];

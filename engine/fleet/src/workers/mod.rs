@@ -2,8 +2,9 @@
 //!
 //! [`crate::core::fleet`] decides. [`spawn`] starts a process, [`link`] is one worker's process and
 //! channel, [`last_words`] is what it writes before it serves, and [`process`] is the state of its
-//! process. [`supervise`] runs them all on the engine's main thread.
+//! process. [`grants`] says which buckets it may use. [`supervise`] runs them all on the engine's main thread.
 
+pub mod grants;
 mod last_words;
 pub mod link;
 mod process;

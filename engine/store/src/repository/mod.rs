@@ -13,6 +13,7 @@
 //! removed/<name>/<id>           removed functions, for a day (see [`crate::removed`])
 //! retention/<host>-<uuid>       the retention policy of a node (see [`crate::retention`])
 //! domains/<host>/<...>.json     the routes of a domain (see [`crate::domains`])
+//! cron/<...>                    schedules, and nodes that ring (see [`crate::schedules`])
 //! changed                       a random id, which changes with everything else: only a hint
 //! summary                       many versions and aliases in one object (see [`summary`])
 //! ```

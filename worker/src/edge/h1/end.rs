@@ -12,14 +12,14 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Connections;
 use super::wire::SharedWire;
+use super::{Connections, Open};
+use crate::edge::websocket::Accepted;
 
 /// The time limit for sending an error to a client.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How a connection ends.
-#[derive(Debug)]
 pub(super) enum End {
     /// With a FIN. `unread` says that the client may still be sending.
     Close { unread: bool },
@@ -29,10 +29,12 @@ pub(super) enum End {
     Refuse(Problem, Reply),
     /// Not at all: the connection goes back to the engine.
     GiveBack(Awaits),
+    /// Not at all: it is a WebSocket connection now. The head is still to be sent.
+    Changed { accepted: Box<Accepted>, head: Vec<u8> },
 }
 
-/// Ends a connection.
-pub(super) async fn finish(connections: &Connections, wire: SharedWire, end: End) {
+/// Ends a connection. `open` counts it until then.
+pub(super) async fn finish(connections: &Connections, wire: SharedWire, end: End, open: Open) {
     let (mut socket, read, origin) = match wire.into_inner() {
         Ok(wire) => wire.into_parts(),
         Err(shared) => {
@@ -52,6 +54,10 @@ pub(super) async fn finish(connections: &Connections, wire: SharedWire, end: End
             // nothing.
             let _ = timeout(REFUSED_TIMEOUT, socket.write_all(&reply)).await;
             close(socket, true).await;
+        }
+        End::Changed { accepted, head } => {
+            let write_timeout = connections.pipeline.write_timeout();
+            accepted.start(socket, read, head, write_timeout, open);
         }
         End::GiveBack(awaits) => {
             connections.counters.row().returns.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

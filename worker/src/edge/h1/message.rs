@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::encode::Asked;
 use super::incoming::Continue;
-use crate::origin::FORWARDED_PREFIX;
+use crate::origin::{FORWARDED_PREFIX, is_of_schedules};
 
 /// The positions of a head's parts in its bytes.
 ///
@@ -64,6 +64,7 @@ impl Outline {
         // What the headers are about is noted here, because looking for one that is not there costs
         // more.
         let (mut forwarded, mut has_host, mut has_options) = (false, false, false);
+        let mut scheduled = false;
         for [name, value] in self.headers {
             let name = HeaderName::from_bytes(&part(name));
             let value = HeaderValue::from_maybe_shared(part(value));
@@ -72,6 +73,7 @@ impl Outline {
             };
             forwarded |= name == FORWARDED || name.as_str().starts_with("x-forwarded-");
             has_host |= name == HOST;
+            scheduled |= is_of_schedules(&name);
             has_options |= name == CONNECTION || name == EXPECT || name == TE;
             headers.append(name, value);
         }
@@ -109,7 +111,7 @@ impl Outline {
         *request.version_mut() =
             if self.minor_version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
         *request.headers_mut() = headers;
-        Ok(Message { request, asked, continues, upgrades, prefix, forwarded })
+        Ok(Message { request, asked, continues, upgrades, prefix, forwarded, scheduled })
     }
 }
 
@@ -124,6 +126,8 @@ pub(super) struct Message {
     pub(super) prefix: Option<HeaderValue>,
     /// Whether some header says whom the request was forwarded for, by whom or how.
     pub(super) forwarded: bool,
+    /// Whether some header says that a schedule has sent it.
+    pub(super) scheduled: bool,
 }
 
 /// Returns whether a header with a list has `token` in it.
@@ -260,6 +264,10 @@ mod tests {
         }
         assert_eq!(forwarded("X-Forwarded-Prefix: /b").request.headers()[&FORWARDED_PREFIX], "/f");
         assert!(!forwarded("Accept: */*").forwarded);
+        assert!(
+            forwarded("Sockhop-CRON: a").scheduled && forwarded("sockhop-cron-time: a").scheduled
+        );
+        assert!(!forwarded("sockhop-trial: a").scheduled);
     }
 
     #[test]

@@ -30,16 +30,18 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use abi::board::{Places, now_us};
+use abi::invocation_id::InvocationId;
 use abi::limits::{LINGER_SILENT_TIMEOUT, LINGER_TIMEOUT, UNREAD_BODY_BYTES_MAX};
 use abi::message::{Awaits, Ending, ToEngine};
 use abi::origin::Origin;
 use abi::outcome::ReplyEnd;
 use bytes::BytesMut;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use self::client::ClientWatch;
+use self::encode::{Asked, Framing};
 use self::end::End;
 use self::incoming::Continue;
 use self::next::{Next, Parsed, Waiting};
@@ -48,9 +50,10 @@ pub(crate) use self::send_batch::SendBatch;
 use self::wire::{Peer, SharedWire, Wire};
 use crate::counters::Counters;
 use crate::drain::Drain;
+use crate::edge::websocket::{self, Opening};
 use crate::link::Outbox;
 use crate::origin::Client;
-use crate::serve::{Account, Arrived, Moved, Pipeline};
+use crate::serve::{Account, Arrived, Destination, Moved, Pipeline, ReplyBody, problem_response};
 
 /// The connections of a worker, and what they share.
 pub(crate) struct Connections {
@@ -59,6 +62,7 @@ pub(crate) struct Connections {
     drain: Rc<Drain>,
     outbox: Outbox<ToEngine>,
     send_batch: Rc<SendBatch>,
+    websockets: Rc<websocket::Shared>,
     open: Cell<u32>,
     /// The value of the header Date (RFC 9110 6.6.1), as of the last beat.
     date: Cell<[u8; 29]>,
@@ -73,7 +77,8 @@ impl Connections {
         send_batch: Rc<SendBatch>,
     ) -> Rc<Self> {
         let (open, date) = (Cell::new(0), Cell::new(date()));
-        Rc::new(Self { pipeline, counters, drain, outbox, send_batch, open, date })
+        let websockets = websocket::Shared::new(Rc::clone(&pipeline), Rc::clone(&drain));
+        Rc::new(Self { pipeline, counters, drain, outbox, send_batch, websockets, open, date })
     }
 
     /// Returns the number of open connections.
@@ -127,8 +132,7 @@ impl Connections {
                         read,
                         connections.pipeline.write_timeout(),
                     );
-                    serve(connections, wire, awaits, arrived, open.places).await;
-                    drop(open);
+                    serve(connections, wire, awaits, arrived, open).await;
                 });
             }
             Err(error) => {
@@ -152,6 +156,11 @@ impl Connections {
 
     pub(super) fn outbox(&self) -> &Outbox<ToEngine> {
         &self.outbox
+    }
+
+    /// Returns what the WebSocket connections share.
+    pub(super) fn websockets(&self) -> &Rc<websocket::Shared> {
+        &self.websockets
     }
 
     /// Returns the value of the header Date.
@@ -212,9 +221,9 @@ async fn serve(
     wire: Wire,
     awaits: Awaits,
     mut arrived: Option<Arrived>,
-    places: Option<Places>,
+    open: Open,
 ) {
-    let peer = wire.peer.client.address;
+    let (peer, places) = (wire.peer.client.address, open.places);
     let mut connection =
         Connection { wire: SharedWire::new(wire), client: ClientWatch::default(), peer, places };
     let end = {
@@ -240,7 +249,7 @@ async fn serve(
             waiting.again();
         }
     };
-    end::finish(&connections, connection.wire, end).await;
+    end::finish(&connections, connection.wire, end, open).await;
 }
 
 struct Connection {
@@ -262,9 +271,14 @@ impl Connection {
         arrived: Option<Arrived>,
     ) -> Result<(), End> {
         let pipeline = &connections.pipeline;
-        let Parsed { mut exchange, mut asked, framing } = parsed;
+        let Parsed { mut exchange, mut asked, framing, handshake } = parsed;
         exchange.arrived = arrived;
         exchange.client_places = self.places_of(pipeline, exchange.client.address);
+        let opening = handshake.and_then(|handshake| {
+            let local = self.wire.lock().local_address();
+            let opening = Opening::new(&connections.websockets, handshake, &mut exchange, local);
+            opening.map_err(|why| exchange.destination = Destination::Problem(why)).ok()
+        });
         let account = Account::open(pipeline, &exchange);
         let reply = {
             let wire = self.wire.clone();
@@ -290,6 +304,22 @@ impl Connection {
         let Some(reply) = reply else {
             account.close(pipeline, ReplyEnd::None, self.moved());
             return Err(End::Close { unread: false });
+        };
+        let reply = match opening {
+            Some(opening) if reply.status().is_success() => {
+                // In a box, as every request has room for what it waits for.
+                match Box::pin(opening.accept(reply, account.id)).await {
+                    Ok((headers, accepted, sent_bytes)) => {
+                        let head = self.changing(connections, &headers, asked, account.id);
+                        let outcome = ReplyEnd::Whole(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+                        account.close(pipeline, outcome, Moved { received_bytes: 0, sent_bytes });
+                        pipeline.drop_retired();
+                        return Err(End::Changed { accepted, head });
+                    }
+                    Err(problem) => problem_response(&problem, account.id).map(ReplyBody::Whole),
+                }
+            }
+            _ => reply,
         };
         // A guest may have begun its reply before it asked for the body. The client must get the
         // interim reply first.
@@ -319,6 +349,20 @@ impl Connection {
             return Err(End::Close { unread: !self.wire.lock().incoming.is_done() });
         }
         self.rest_of_body().await
+    }
+
+    /// Returns the head of the reply by which the connection becomes a WebSocket connection.
+    fn changing(
+        &self,
+        connections: &Connections,
+        headers: &HeaderMap,
+        asked: Asked,
+        id: InvocationId,
+    ) -> Vec<u8> {
+        let (mut head, status) = (Vec::new(), StatusCode::SWITCHING_PROTOCOLS);
+        let (framing, date) = (Framing::Changed, connections.date.get());
+        encode::head(&mut head, asked, status, headers, framing, &id.text(), &date);
+        head
     }
 
     /// Returns the places of a request's client: those of the connection's address, or of the

@@ -21,6 +21,8 @@ use super::message::{Message, Outline};
 use super::secure::location;
 use super::wire::{SharedWire, Wire};
 use crate::deadline::Deadline;
+use crate::edge::websocket::Handshake;
+use crate::origin::remove_schedule;
 use crate::run::IsEvent;
 use crate::serve::{Destination, Exchange};
 
@@ -35,6 +37,8 @@ pub(super) struct Parsed {
     pub(super) exchange: Box<Exchange>,
     pub(super) asked: Asked,
     pub(super) framing: Framing,
+    /// The client asks for WebSocket, and its function has such connections.
+    pub(super) handshake: Option<Box<Handshake>>,
 }
 
 /// The wait for a request's head.
@@ -156,9 +160,10 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
     else {
         return Some(Next::End(End::GiveBack(awaits)));
     };
+    let is_public = matches!(awaits, Awaits::First | Awaits::Next);
     // Only the public is sent elsewhere.
-    let secure = match (awaits, connections.pipeline.settings().https_redirect) {
-        (Awaits::First | Awaits::Next, Some(port)) => location(head.host, head.target, port),
+    let secure = match connections.pipeline.settings().https_redirect {
+        Some(port) if is_public => location(head.host, head.target, port),
         _ => None,
     };
     // The head borrows the buffer that it is taken off, so its outline is what survives.
@@ -176,13 +181,24 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
                 message.request.extensions_mut().insert(IsEvent);
             }
             let headers = message.request.headers_mut();
+            if message.scheduled && awaits != Awaits::Admin {
+                remove_schedule(headers);
+            }
             let client =
                 resolve_client(headers, message.forwarded, &wire.peer, &settings.trusted_proxies);
             if let Some(location) = secure.filter(|_| !client.https) {
                 destination = Destination::Secure(location);
             }
+            let handshake = (framing == Framing::None && message.upgrades && is_public)
+                .then_some(&destination)
+                .filter(|destination| destination.takes_messages())
+                .and_then(|_| Handshake::take(&mut message.request))
+                .and_then(|read| read.map_err(|why| destination = Destination::Problem(why)).ok())
+                .map(Box::new);
             match framing {
-                Framing::None if message.upgrades => wire.incoming.begin_upgrade(),
+                Framing::None if message.upgrades && handshake.is_none() => {
+                    wire.incoming.begin_upgrade()
+                }
                 framing => wire.incoming.begin(framing, message.continues),
             }
             // The setting may have changed since the last request.
@@ -196,7 +212,7 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
                 destination,
                 arrived: None,
             });
-            Next::Request(Parsed { exchange, asked, framing })
+            Next::Request(Parsed { exchange, asked, framing, handshake })
         }
         Err(problem) => Next::End(End::Refuse(problem, refused)),
     })

@@ -92,7 +92,7 @@ mod tests {
     use abi::board::Board;
     use abi::catalogue::{Alias, Catalogue, CatalogueView, Function, Spec, Target, Version};
     use abi::channel::{Channel, ReceiveBuffer};
-    use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output};
+    use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output, WebSocketMode};
     use abi::message::{AccessLog, Settings, ToEngine, ToWorker};
     use abi::outcome::Reason;
 
@@ -152,8 +152,10 @@ mod tests {
             args,
             output,
             allow_outbound,
+            kv: Vec::new(),
             handler,
             network: NetworkMode::default(),
+            websocket: WebSocketMode::default(),
             report_lines: false,
         };
         let target = Target { version: 0, spec: 0, weight: 1 };
@@ -196,6 +198,8 @@ mod tests {
                 counters: Rc::clone(&counters),
                 log,
                 thread,
+                state: Arc::default(),
+                websockets: crate::push::WebSockets::new(0).0,
                 native_cores: Vec::new(),
                 native_sandbox: abi::sandbox::Level::Full,
             });

@@ -23,12 +23,12 @@ use abi::huge_pages::{self, Pages};
 use abi::message::{Awaits, Ending, Settings, ToEngine, ToWorker};
 use abi::origin::Origin;
 use anyhow::{Context as _, bail};
-use tls::{Configs, Connections, Protocol, Timeouts};
+use tls::{Configs, Connections, Plaintext, Stream, Timeouts};
 use tokio::io::{AsyncReadExt as _, join};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
-use self::counts::Counts;
+use self::counts::{CountedAddress, Counts};
 use super::h2::session::{self, Sessions};
 use crate::counters::BEAT_INTERVAL;
 use crate::link::{Inbox, Outbox};
@@ -158,19 +158,8 @@ impl Edge {
         }
         let origin = Origin { https: true, ..origin };
         let (outbox, sessions) = (self.outbox.clone(), Rc::clone(&self.sessions));
-        let counts = Rc::clone(&self.counts);
-        let hand_over = move |end: OwnedFd, protocol| match protocol {
-            Protocol::Http2 => {
-                let guards = (address, counts.count_session());
-                serve_http2(&sessions, end.into(), Vec::new(), origin, guards);
-            }
-            Protocol::Http1 => {
-                drop(address);
-                let (read, awaits) = (Vec::new(), Awaits::First);
-                outbox.send(ToEngine::Return { read, awaits, origin: Some(origin) }, Some(end));
-            }
-        };
-        if let Err(error) = self.connections.take(socket, read, hand_over, counted) {
+        let inside = Inside { origin, address, outbox, sessions, counts: Rc::clone(&self.counts) };
+        if let Err(error) = self.connections.take(socket, read, inside, counted) {
             tracing::error!("a connection is lost: its socket cannot be watched: {error}");
         }
     }
@@ -196,7 +185,31 @@ impl Edge {
     }
 }
 
-/// Serves a client that speaks HTTP/2 on `socket`, or inside of the TLS that ends there.
+/// What becomes of what is inside of a client's TLS.
+struct Inside {
+    origin: Origin,
+    /// Counts the client's address until a worker does.
+    address: CountedAddress,
+    outbox: Outbox<ToEngine>,
+    sessions: Rc<Sessions>,
+    counts: Rc<Counts>,
+}
+
+impl Plaintext for Inside {
+    fn hand_over(self, end: OwnedFd) {
+        let Self { origin, address, outbox, .. } = self;
+        drop(address);
+        let (read, awaits) = (Vec::new(), Awaits::First);
+        outbox.send(ToEngine::Return { read, awaits, origin: Some(origin) }, Some(end));
+    }
+
+    async fn serve(self, stream: &mut Stream<'_>) {
+        let _counted = self.counts.count_session();
+        self.sessions.serve(stream, self.origin).await;
+    }
+}
+
+/// Serves a client that speaks HTTP/2 on `socket`, or inside of TLS that has ended elsewhere.
 fn serve_http2<G: 'static>(
     sessions: &Rc<Sessions>,
     socket: std::net::TcpStream,

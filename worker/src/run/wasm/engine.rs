@@ -19,6 +19,7 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use super::epoch::Ticker;
 use super::host::Host;
+use super::keyvalue;
 
 /// The tables of the pool for each instance: of the program, of its toolchain's adapters, and of
 /// the shims between them.
@@ -64,6 +65,17 @@ impl Module {
             Self::Command(Command::Component(pre)) => pre.engine(),
             Self::Command(Command::Core(pre)) => pre.module().engine(),
         }
+    }
+
+    /// Returns whether its code imports `wasi:keyvalue`.
+    pub(crate) fn imports_keyvalue(&self) -> bool {
+        let component = match self {
+            Self::Http02(pre) => pre.instance_pre().component(),
+            Self::Http03(pre) => pre.instance_pre().component(),
+            Self::Command(Command::Component(pre)) => pre.instance_pre().component(),
+            Self::Command(Command::Core(_)) => return false,
+        };
+        keyvalue::is_imported(&component.component_type(), component.engine())
     }
 
     /// Returns how many usual instances of the pool one of this module takes the place of: more
@@ -186,13 +198,14 @@ fn engine(config: Config) -> Result<Engine> {
     Engine::new(&config)
 }
 
-/// Returns a linker with WASI 0.2, `wasi:http` and `wasi:config`. A capability that is not granted
+/// Returns a linker with WASI 0.2, `wasi:http`, `wasi:config` and `wasi:keyvalue`. A capability that is not granted
 /// returns an error when it is called.
 fn linker_02(engine: &Engine) -> Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, Host::config)?;
+    keyvalue::add_to_linker(&mut linker, Host::keyvalue)?;
     Ok(linker)
 }
 

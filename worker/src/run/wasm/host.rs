@@ -27,8 +27,10 @@ use wasmtime_wasi_http::{
 
 use super::WasmRunner;
 use super::held::Held;
+use super::keyvalue::{Keyvalue, View};
 use super::limits::{Limits, Refused};
 use super::outbound::Outbound;
+use super::outbound::push::{Pusher, is_push};
 use crate::guest_log::GuestStream;
 use crate::trace::Trace;
 
@@ -50,6 +52,8 @@ pub(crate) struct Host {
     hooks: Hooks,
     streams: [GuestStream; 2],
     held: Held,
+    /// `None` if the guest does not import it.
+    keyvalue: Option<Keyvalue>,
     pub(super) limits: Limits,
 }
 
@@ -66,8 +70,8 @@ impl Host {
             )
         });
         let [stdout, stderr] = streams.clone();
-        let hooks =
-            Hooks { outbound: runner.outbound.clone(), trace: None, stderr: stderr.clone() };
+        let (outbound, pusher) = (runner.outbound.clone(), runner.pusher.clone());
+        let hooks = Hooks { outbound, pusher, trace: None, stderr: stderr.clone() };
         let mut wasi = WasiCtx::builder();
         wasi.stdout(stdout).stderr(stderr).envs(&spec.env);
         let (held, mut table, mut http) =
@@ -83,6 +87,7 @@ impl Host {
             hooks,
             streams,
             held,
+            keyvalue: runner.keyvalue.clone().map(Keyvalue::new),
             limits: Limits::new(&spec.limits),
         }
     }
@@ -138,6 +143,16 @@ impl Host {
     pub(super) fn begin(&mut self, id: InvocationId) {
         self.streams.iter().for_each(|stream| stream.begin(id));
         self.limits.forget_refusal();
+        if let Some(keyvalue) = &mut self.keyvalue {
+            keyvalue.begin();
+        }
+    }
+
+    /// Returns the function's buckets for `wasi:keyvalue`.
+    pub(super) fn keyvalue(&mut self) -> View<'_> {
+        self.called();
+        let Self { keyvalue, table, streams: [_, stderr], .. } = self;
+        View { keyvalue: keyvalue.as_mut(), table, stderr }
     }
 
     /// Sets the trace that the invocation's own requests belong to.
@@ -189,6 +204,8 @@ impl WasiHttpView for Host {
 struct Hooks {
     /// `None` if the function may not send requests.
     outbound: Option<Outbound>,
+    /// `None` if the function has no WebSocket connections.
+    pusher: Option<Pusher>,
     /// The trace that the invocation's own requests belong to.
     trace: Option<Trace>,
     stderr: GuestStream,
@@ -207,6 +224,11 @@ impl WasiHttpHooks for Hooks {
         // How the guest fared with the response's body: nobody asks.
         _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = SentRequest> + Send> {
+        if let Some(pusher) = &self.pusher
+            && is_push(request.uri())
+        {
+            return pusher.send(request);
+        }
         let Some(outbound) = &self.outbound else {
             // Only the host and the port are shown: a name and a password may stand before them.
             let authority = request.uri().authority().map_or("?", |authority| authority.as_str());

@@ -13,6 +13,7 @@ mod host;
 mod http02;
 mod http03;
 mod instances;
+mod keyvalue;
 mod limits;
 pub(super) mod outbound;
 mod standby;
@@ -26,10 +27,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use abi::board::Reuse;
-use abi::function::{Kind, Output};
+use abi::function::{Kind, Output, WebSocketMode};
 use abi::invocation_id::InvocationId;
 use abi::limits::MODULE_BYTES_MAX;
 use abi::spool::Stream;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use wasmtime_wasi_config::WasiConfigVariables;
 
@@ -38,6 +40,7 @@ use self::epoch::Ticker;
 use self::failure::{failure, start_failure};
 use self::instances::{Budget, IdleInstances, Instance, Retired};
 use self::outbound::Outbound;
+use self::outbound::push::Pusher;
 use super::failure::Failure;
 use super::{Call, Code, Local, Runner, Runtime, Shared, Spec};
 use crate::facts::Facts;
@@ -107,11 +110,23 @@ impl Code for WasmCode {
     fn runner(&self, spec: Rc<Spec>) -> Rc<dyn Runner> {
         let Inner { ticker, shared, budget, .. } = &*self.runtime;
         let (module, weight) = (self.module.clone(), self.module.weight());
+        let requests_max = spec.limits.outbound_requests_max;
         let allow = spec.allow_outbound.clone();
+        let outbound = allow.map(|allow| Outbound::new(allow, requests_max));
+        let pusher = (spec.websocket == WebSocketMode::Messages).then(|| {
+            let requests = outbound.as_ref().map(|outbound| Arc::clone(outbound.requests()));
+            let requests =
+                requests.unwrap_or_else(|| Arc::new(Semaphore::new(requests_max as usize)));
+            Pusher::new(Arc::clone(&shared.websockets), Arc::clone(&spec.name), requests)
+        });
+        let keyvalue =
+            module.imports_keyvalue().then(|| keyvalue::Granted::new(&shared.state, &spec));
         Rc::new(WasmRunner {
             idle: IdleInstances::new(spec.requests_per_instance_max, budget.clone(), weight),
             weight,
-            outbound: allow.map(|allow| Outbound::new(allow, spec.limits.outbound_requests_max)),
+            outbound,
+            pusher,
+            keyvalue,
             config: Arc::new(spec.config.iter().cloned().collect()),
             module,
             spec,
@@ -130,6 +145,10 @@ struct WasmRunner {
     idle: IdleInstances,
     /// How it sends requests. `None` if it may not.
     outbound: Option<Outbound>,
+    /// Its buckets. `None` if its code does not import them.
+    keyvalue: Option<keyvalue::Granted>,
+    /// How it reaches its WebSocket connections. `None` if it has none.
+    pusher: Option<Pusher>,
     config: Arc<WasiConfigVariables>,
     shared: Rc<Shared>,
     ticker: Ticker,

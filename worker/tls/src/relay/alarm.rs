@@ -9,20 +9,20 @@ use tokio::time::{Sleep, sleep};
 
 /// A time limit that may be set or not.
 #[derive(Debug, Default)]
-pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
+pub(crate) struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
     /// Sets the limit to `after` from now, unless there is one.
-    pub(super) fn set_once(&mut self, after: Duration) {
+    pub(crate) fn set_once(&mut self, after: Duration) {
         self.0.get_or_insert_with(|| Box::pin(sleep(after)));
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0 = None;
     }
 
     /// Returns whether the limit has passed. Wakes the task when it does.
-    pub(super) fn has_passed(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(crate) fn has_passed(&mut self, cx: &mut Context<'_>) -> bool {
         self.0.as_mut().is_some_and(|timer| timer.as_mut().poll(cx) == Poll::Ready(()))
     }
 }

@@ -75,9 +75,9 @@ impl Relay {
 }
 
 /// The client's socket, whose task is woken when it takes more.
-struct Client<'a, 'b> {
-    socket: &'a mut TcpStream,
-    cx: &'a mut Context<'b>,
+pub(crate) struct Client<'a, 'b> {
+    pub(crate) socket: &'a mut TcpStream,
+    pub(crate) cx: &'a mut Context<'b>,
 }
 
 impl Write for Client<'_, '_> {

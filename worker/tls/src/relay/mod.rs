@@ -20,8 +20,10 @@ use std::time::Duration;
 use rustls::ServerConnection;
 use tokio::net::{TcpStream, UnixStream};
 
-use self::alarm::Alarm;
+pub(crate) use self::alarm::Alarm;
+pub(crate) use self::down::Client;
 pub(crate) use self::scratch::Scratch;
+pub(crate) use self::up::{Opened, open_records};
 use crate::watch::Watch;
 
 /// How often both directions are gone through before other connections have their turn.
@@ -152,7 +154,7 @@ impl Relay {
     ) -> Result<Self, Cut> {
         // Nothing is read from the worker while something is to be sent, which limits it as well.
         tls.set_buffer_limit(None);
-        let first = up::Opened { tls: &mut tls, client: &client };
+        let first = Opened { tls: &mut tls, client: &client };
         let (opened, is_end) = first.take(&mut scratch.plaintext)?;
         let plaintext = &scratch.plaintext[..opened];
         // Before tokio has the socket, which would first ask whether it can be written to. It is

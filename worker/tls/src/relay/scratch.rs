@@ -11,9 +11,9 @@ pub(super) const PLAINTEXT_BYTES: usize = READ_BYTES + 32 * 1024;
 /// The memory.
 pub(crate) struct Scratch {
     /// What was read from a client.
-    pub(super) sealed: Box<[u8]>,
+    pub(crate) sealed: Box<[u8]>,
     /// What came out of TLS, or is to go in.
-    pub(super) plaintext: Box<[u8]>,
+    pub(crate) plaintext: Box<[u8]>,
 }
 
 impl Default for Scratch {

@@ -55,32 +55,13 @@ impl Relay {
             }
         }
         if self.up.state == UpState::Open {
-            let opened = self.open_records(length, scratch)?;
-            self.deliver(cx, &scratch.plaintext[..opened])?;
-        }
-        Ok(Step::Progress)
-    }
-
-    /// Takes the first `length` bytes of what was read out of TLS. Returns the length of what came
-    /// out.
-    fn open_records(&mut self, length: usize, scratch: &mut Scratch) -> Result<usize, Cut> {
-        let (mut sealed, mut opened) = (&scratch.sealed[..length], 0);
-        while !sealed.is_empty() && self.up.state == UpState::Open {
-            if self.tls.read_tls(&mut sealed).map_err(Cut::Client)? == 0 {
-                return Err(Cut::Client(ErrorKind::InvalidData.into()));
-            }
-            let received = Opened { tls: &mut self.tls, client: &self.client };
-            let (more, is_end) = received.take(&mut scratch.plaintext[opened..])?;
-            opened += more;
+            let (opened, is_end) = open_records(&mut self.tls, &self.client, length, scratch)?;
             if is_end {
                 self.up.state = UpState::Ending;
             }
+            self.deliver(cx, &scratch.plaintext[..opened])?;
         }
-        // After a large record rustls keeps a buffer of its size until the next one comes.
-        if length > SMALL_READ_BYTES && !self.tls.wants_write() {
-            let _ = self.tls.read_tls(&mut Nothing);
-        }
-        Ok(opened)
+        Ok(Step::Progress)
     }
 
     /// Gives the worker `plaintext`, and keeps what it does not take.
@@ -144,16 +125,40 @@ impl Relay {
     }
 }
 
+/// Takes the first `length` bytes of what was read out of TLS. Returns the length of what came out,
+/// and whether it is the client's last.
+pub(crate) fn open_records(
+    tls: &mut ServerConnection,
+    client: &TcpStream,
+    length: usize,
+    scratch: &mut Scratch,
+) -> Result<(usize, bool), Cut> {
+    let (mut sealed, mut opened, mut is_last) = (&scratch.sealed[..length], 0, false);
+    while !sealed.is_empty() && !is_last {
+        if tls.read_tls(&mut sealed).map_err(Cut::Client)? == 0 {
+            return Err(Cut::Client(ErrorKind::InvalidData.into()));
+        }
+        let (more, is_end) = Opened { tls, client }.take(&mut scratch.plaintext[opened..])?;
+        opened += more;
+        is_last = is_end;
+    }
+    // After a large record rustls keeps a buffer of its size until the next one comes.
+    if length > SMALL_READ_BYTES && !tls.wants_write() {
+        let _ = tls.read_tls(&mut Nothing);
+    }
+    Ok((opened, is_last))
+}
+
 /// A client's TLS, and its socket for the alert that says what is wrong.
-pub(super) struct Opened<'a> {
-    pub(super) tls: &'a mut ServerConnection,
-    pub(super) client: &'a TcpStream,
+pub(crate) struct Opened<'a> {
+    pub(crate) tls: &'a mut ServerConnection,
+    pub(crate) client: &'a TcpStream,
 }
 
 impl Opened<'_> {
     /// Takes all that is readable now out of TLS. Returns how much that was, and whether it is the
     /// client's last.
-    pub(super) fn take(self, to: &mut [u8]) -> Result<(usize, bool), Cut> {
+    pub(crate) fn take(self, to: &mut [u8]) -> Result<(usize, bool), Cut> {
         let state = match self.tls.process_new_packets() {
             Ok(state) => state,
             Err(error) => {

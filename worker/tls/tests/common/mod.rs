@@ -12,7 +12,8 @@ use abi::certificates::{Certificate, Certificates, TicketKey};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tls::{Configs, Connections, Timeouts};
+use tls::{Configs, Connections, Plaintext, Stream, Timeouts};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -63,6 +64,34 @@ pub fn ticket_key(of: u8) -> TicketKey {
     TicketKey { name: [of; 16], key: [of; 32] }
 }
 
+/// Nobody is interested in what is inside of TLS.
+pub struct Nobody;
+
+impl Plaintext for Nobody {
+    fn hand_over(self, _: OwnedFd) {}
+
+    async fn serve(self, _: &mut Stream<'_>) {}
+}
+
+/// Gives plaintext ends to the test, and a client of HTTP/2 what it sends back in capital letters.
+struct Answers(mpsc::UnboundedSender<OwnedFd>);
+
+impl Plaintext for Answers {
+    fn hand_over(self, end: OwnedFd) {
+        drop(self.0.send(end));
+    }
+
+    async fn serve(self, stream: &mut Stream<'_>) {
+        let mut buffer = vec![0; 10_000];
+        while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+            buffer[..length].make_ascii_uppercase();
+            if stream.write_all(&buffer[..length]).await.is_err() || stream.flush().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
 /// Connections that are accepted on a port, and the plaintext ends that came of them.
 pub struct Edge {
     pub connections: Rc<Connections>,
@@ -81,9 +110,8 @@ impl Edge {
         let takes = Rc::clone(&connections);
         tokio::task::spawn_local(async move {
             while let Ok((accepted, _)) = listener.accept().await {
-                let sender = sender.clone();
-                let hand_over = move |end, _| drop(sender.send(end));
-                takes.take(accepted.into_std().unwrap(), Vec::new(), hand_over, ()).unwrap();
+                let answers = Answers(sender.clone());
+                takes.take(accepted.into_std().unwrap(), Vec::new(), answers, ()).unwrap();
             }
         });
         Self { connections, address, ends }

@@ -9,10 +9,11 @@ use std::time::Duration;
 use abi::channel::Channel;
 use abi::huge_pages::Pages;
 use abi::message::{Ending, ToWorker};
+use state::server::Runs;
 use takeover::Handed;
 
 use super::kept::is_native;
-use super::{Supervisor, WorkerProcess};
+use super::{Command, Supervisor, WorkerProcess};
 use crate::core::Pool;
 use crate::core::fleet::{Action, Event, WorkerId};
 use crate::dispatch::{Snapshot, WorkerHandle};
@@ -33,14 +34,15 @@ impl Supervisor {
             }
             Action::Accept { worker, pool } => {
                 let row = u16::try_from(worker.slot).unwrap_or(u16::MAX);
-                let settings = self.settings_of(pool);
+                let settings = self.settings_of(pool.clone());
                 self.send(
                     worker,
                     ToWorker::Start { row, settings },
                     Some(Arc::clone(&self.board_fd)),
                 );
                 self.plan.roster.send_if_modified(|roster| roster.insert(worker));
-                self.send(worker, ToWorker::Catalogue, Some(Arc::clone(&self.catalogue.0)))
+                self.send(worker, ToWorker::Catalogue, Some(Arc::clone(&self.catalogue.0)));
+                self.connect_state(worker, pool)
             }
             Action::SendCatalogue(worker) => {
                 self.send(worker, ToWorker::Catalogue, Some(Arc::clone(&self.catalogue.0)))
@@ -91,6 +93,32 @@ impl Supervisor {
                 None
             }
         }
+    }
+
+    /// Gives a worker its end of a socket by which it asks for functions' state. Whatever it asks
+    /// is checked against what workers of this pool may run.
+    fn connect_state(&mut self, worker: WorkerId, pool: Pool) -> Option<Event> {
+        let runs = match pool {
+            Pool::Shared => Runs::Shared,
+            Pool::Function(name) | Pool::Trial(name) => Runs::Function(name),
+            Pool::Edge => return None,
+        };
+        let (own, of_worker) = match Channel::pair() {
+            Ok(ends) => ends,
+            Err(error) => {
+                tracing::error!("a worker's functions have no state: {error}");
+                return None;
+            }
+        };
+        let mut breaches = self.plan.state.connect(own, runs);
+        let commands = self.commands.0.clone();
+        tokio::task::spawn_local(async move {
+            if let Some(why) = breaches.recv().await {
+                // A task of its own, so it may wait for the loop.
+                let _ = commands.send(Command::Breach { worker, why }).await;
+            }
+        });
+        self.send(worker, ToWorker::State, Some(Arc::new(of_worker.into())))
     }
 
     /// Starts a worker's process.

@@ -41,6 +41,9 @@ pub enum Command {
     Spool { worker: WorkerId, segment: Arc<OwnedFd> },
     /// Send a worker the module that it asked for. The supervisor sends this to itself.
     Module { worker: WorkerId, key: Digest, module: Result<Arc<OwnedFd>, String> },
+    /// Kill a worker that has broken the protocol of its state socket. The supervisor sends this to
+    /// itself.
+    Breach { worker: WorkerId, why: String },
     /// Serve a connection that another engine has accepted, or that this one has made.
     Take(Handed),
     /// Answer, which shows that the supervisor's loop runs.
@@ -76,6 +79,7 @@ impl Supervisor {
             Command::Spool { worker, segment } => {
                 self.send(worker, ToWorker::Spool, Some(segment));
             }
+            Command::Breach { worker, why } => self.on(Event::ProtocolError { worker, why }),
             Command::Take(handed) => self.reroute(handed),
             Command::Ping { reply } => {
                 // The caller may have given up; it asks again.
@@ -149,6 +153,7 @@ impl Supervisor {
         let actions = self.fleet.on(Event::Publish { generation, own, ticket }, Instant::now());
         // The fleet may have refused it.
         if self.fleet.generation() == generation {
+            self.plan.grants.publish(&view);
             self.catalogue = (catalogue, view);
             self.kept = kept;
         }

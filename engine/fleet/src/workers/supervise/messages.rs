@@ -1,7 +1,7 @@
 //! What follows from each message of a worker. Workers are not trusted: one that sends what is not
 //! its turn is killed. Owns no fds but those in messages.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 
 use abi::channel::Received;
@@ -13,9 +13,9 @@ use nix::sys::socket::{
 };
 use takeover::Handed;
 
-use super::{Command, Supervisor};
+use super::{Command, Supervisor, WorkerProcess};
 use crate::core::Pool;
-use crate::core::fleet::{Event, WorkerId};
+use crate::core::fleet::{Event, WorkerId, WorkerSlot};
 use crate::workers::link::{self, EventKind};
 
 impl Supervisor {
@@ -89,6 +89,11 @@ impl Supervisor {
                     why: "it gave back what is no client's connection".to_owned(),
                 });
             }
+            (ToEngine::Push { row }, Some(socket))
+                if serves && is_stream(&socket) && is_of_a_pair(&socket) =>
+            {
+                self.pass_push(worker, row, &socket);
+            }
             (other, _) => self.on(Event::ProtocolError {
                 worker,
                 why: format!("{other:?} is not what comes next"),
@@ -116,6 +121,24 @@ impl Supervisor {
                 Awaits::Next | Awaits::Admin | Awaits::Event => false,
             };
         is_stream(socket) && (!is_edge || is_end_of_its_own)
+    }
+
+    /// Passes on a worker's push to a connection of another one that runs the same functions.
+    /// Whoever else has that row gets nothing: with the socket's last copy here the pushing worker
+    /// learns that nobody takes it. Nor does a worker whose channel is full, which costs no memory
+    /// here.
+    fn pass_push(&mut self, worker: WorkerId, row: u16, socket: &OwnedFd) {
+        let row = usize::from(row);
+        let pool = |row: usize| self.fleet.slots().find(|(at, _)| *at == row).map(|(_, slot)| slot);
+        let runs_the_same = |slot: &&WorkerSlot| {
+            slot.serves() && pool(worker.slot).is_some_and(|own| own.pool == slot.pool)
+        };
+        let is_there = pool(row).filter(runs_the_same).is_some();
+        if let Some(WorkerProcess { link, .. }) = self.processes.get(&row).filter(|_| is_there)
+            && let Err(error) = link.handle.channel.send(&ToWorker::Push, Some(socket.as_fd()))
+        {
+            tracing::debug!("a push to the worker of row {row} is lost: {error}");
+        }
     }
 
     /// Sends a worker the module that it asked for. A module that is not in memory is fetched by a

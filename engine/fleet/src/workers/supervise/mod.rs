@@ -36,6 +36,7 @@ use self::kept::kept;
 pub use self::trial::TrialError;
 use self::trial::Trials;
 use self::write_log::LogWrites;
+use super::grants::CatalogueGrants;
 use super::link::{self, Link};
 use super::{Binary, process};
 use crate::core::Pool;
@@ -51,6 +52,7 @@ use crate::dispatch::refuse::{Client, Lingering, answer};
 use crate::workers::Roster;
 use compile::cache::Cache;
 use secrets::Secrets;
+use state::server::Server;
 use takeover::Handed;
 
 /// How often connections that wait are tried again.
@@ -75,6 +77,10 @@ pub struct Plan {
     pub certificates: Arc<OwnedFd>,
     /// How long requests in flight may take to end when their worker drains.
     pub drain_timeout: Duration,
+    /// Who answers workers about functions' state.
+    pub state: Server,
+    /// What they may ask.
+    pub grants: Arc<CatalogueGrants>,
     /// Tells the log which workers there are.
     pub roster: watch::Sender<Roster>,
 }

@@ -11,19 +11,22 @@ use abi::message::Awaits;
 use abi::outcome::ReplyEnd;
 use bytes::Bytes;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
-use http::header::{EXPECT, FORWARDED, HOST};
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{EXPECT, FORWARDED, HOST, SEC_WEBSOCKET_ACCEPT};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 
 use super::Leg;
+use super::duplex::Duplex;
 use super::extended_connect::Key;
 use super::reply::Sending;
 use super::request_body::OnStream;
+use crate::edge::h1::encode::Framing;
 use crate::edge::h1::forwarded::resolve_client;
 use crate::edge::h1::message::seen;
 use crate::edge::h1::secure::location;
-use crate::origin::FORWARDED_PREFIX;
+use crate::edge::websocket::{Handshake, Opening};
+use crate::origin::{FORWARDED_PREFIX, is_of_schedules, remove_schedule};
 use crate::serve::{Account, Destination, Exchange, Moved, ReplyBody, problem_response};
 
 /// Answers a stream.
@@ -37,9 +40,12 @@ pub(super) async fn run(
     let is_head = parts.method == Method::HEAD;
     let asks = parts.headers.contains_key(EXPECT);
     let key = Key::of(&parts);
-    let Some(exchange) = exchange(&leg, parts, key.as_ref()) else {
+    let Some(mut exchange) = exchange(&leg, parts, key.as_ref()) else {
         return respond.send_reset(Reason::REFUSED_STREAM);
     };
+    let opening = key.as_ref().and_then(|_| opening(&leg, &mut exchange));
+    // What the client sends by then is the connection's, and no body.
+    let (body, kept) = if opening.is_some() { (None, Some(body)) } else { (Some(body), None) };
     if asks {
         // It says that the stream is taken here.
         let mut interim = Response::new(());
@@ -61,6 +67,28 @@ pub(super) async fn run(
     let Some(reply) = reply else {
         return account.close(pipeline, ReplyEnd::None, moved(0));
     };
+    let reply = match (opening, kept) {
+        (Some(opening), Some(body)) if reply.status().is_success() => {
+            match Box::pin(opening.accept(reply, account.id)).await {
+                Ok((headers, accepted, sent_bytes)) => {
+                    let outcome = match changed(&leg, respond, headers, account.id) {
+                        Ok(sender) => {
+                            let stream = Duplex::new(body, sender);
+                            let write_timeout = pipeline.write_timeout();
+                            let (unread, head) = Default::default();
+                            accepted.start(stream, unread, head, write_timeout, Rc::clone(&leg));
+                            ReplyEnd::Whole(StatusCode::SWITCHING_PROTOCOLS.as_u16())
+                        }
+                        Err(_) => ReplyEnd::None,
+                    };
+                    account.close(pipeline, outcome, moved(sent_bytes));
+                    return pipeline.drop_retired();
+                }
+                Err(problem) => problem_response(&problem, account.id).map(ReplyBody::Whole),
+            }
+        }
+        _ => reply,
+    };
     let status = reply.status().as_u16();
     let (reply, is_changed) = match key {
         Some(key) => agreed(&key, reply, account.id),
@@ -74,6 +102,33 @@ pub(super) async fn run(
     account.close(pipeline, outcome, moved(sending.sent_bytes()));
     // The reply has left, so dropping the instance delays nobody.
     pipeline.drop_retired();
+}
+
+/// Makes a request that asks to change the protocol the opening of a WebSocket connection, if its
+/// function is called for each message.
+fn opening(leg: &Leg, exchange: &mut Exchange) -> Option<Box<Opening>> {
+    if !exchange.destination.takes_messages() {
+        return None;
+    }
+    let opened = Handshake::take(&mut exchange.request)?.and_then(|handshake| {
+        let websockets = leg.connections.websockets();
+        Opening::new(websockets, Box::new(handshake), exchange, leg.origin.local)
+    });
+    opened.map_err(|problem| exchange.destination = Destination::Problem(problem)).ok()
+}
+
+/// Sends the head of a reply by which a stream becomes a WebSocket connection.
+fn changed(
+    leg: &Leg,
+    mut respond: SendResponse<Bytes>,
+    headers: HeaderMap,
+    id: InvocationId,
+) -> Result<SendStream<Bytes>, h2::Error> {
+    let (mut head, ()) = Response::new(()).into_parts();
+    head.headers = headers;
+    head.headers.remove(SEC_WEBSOCKET_ACCEPT);
+    Sending::new(&leg.connections, id, false, true).fields(&mut head, Framing::Chunked);
+    respond.send_response(Response::from_parts(head, ()), false)
 }
 
 /// Returns what the client of a stream that asks to change the protocol gets for `reply`, and
@@ -101,6 +156,9 @@ fn exchange(leg: &Leg, parts: Parts, key: Option<&Key>) -> Option<Box<Exchange>>
         |name: &HeaderName| *name == FORWARDED || name.as_str().starts_with("x-forwarded-");
     let forwarded = headers.keys().any(concerns);
     headers.remove(&FORWARDED_PREFIX);
+    if headers.keys().any(is_of_schedules) {
+        remove_schedule(&mut headers);
+    }
     if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {
         headers.insert(HOST, host);
     }

@@ -2,12 +2,14 @@
 //! the change as over HTTP/1.1 (RFC 6455 4.1), and a reply that agrees. Pure; owns no fds.
 
 use abi::problem::Problem;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use h2::ext::Protocol;
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, response};
-use tungstenite::handshake::client::generate_key;
-use tungstenite::handshake::derive_accept_key;
+
+use crate::edge::websocket::accept;
 
 /// The key of a handshake, which the client of HTTP/2 has no part in.
 pub(super) struct Key(String);
@@ -18,7 +20,9 @@ impl Key {
     pub(super) fn of(request: &Parts) -> Option<Self> {
         // An edge has seen to it that the protocol is WebSocket.
         let changes = request.method == Method::CONNECT;
-        (changes && request.extensions.get::<Protocol>().is_some()).then(|| Self(generate_key()))
+        // It proves that the other side knows the protocol, and nothing else.
+        let key = || Self(STANDARD.encode(fastrand::u128(..).to_ne_bytes()));
+        (changes && request.extensions.get::<Protocol>().is_some()).then(key)
     }
 
     /// Adds to a request's headers what it asks by.
@@ -46,8 +50,7 @@ impl Key {
                 false => Ok(false),
             };
         }
-        let accept = head.headers.remove(SEC_WEBSOCKET_ACCEPT);
-        if accept.is_none_or(|accept| accept != derive_accept_key(self.0.as_bytes()).as_str()) {
+        if head.headers.remove(SEC_WEBSOCKET_ACCEPT) != Some(accept(&self.0)?) {
             return Err(Problem::new(
                 502,
                 "the function has changed the protocol without accepting the key of the \

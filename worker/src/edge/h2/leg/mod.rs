@@ -5,6 +5,7 @@
 //! the leg goes back to the engine before anything is said. A stream for such a function is reset
 //! with REFUSED_STREAM.
 
+mod duplex;
 mod exchange;
 mod extended_connect;
 mod reply;
@@ -27,6 +28,10 @@ use super::{LEG_FRAME_BYTES_MAX, LEG_STREAM_WINDOW_BYTES, LEG_WINDOW_BYTES, STRE
 use crate::edge::h1::Connections;
 use crate::edge::h1::wire::Peer;
 use crate::origin::{Client, NODE_ADDRESS};
+
+/// Streams that may be reset before this process has looked at them, which it does between what its
+/// guests compute. The edge counts what its client resets.
+const UNSEEN_RESETS_MAX: usize = 8 * STREAMS_MAX as usize;
 
 /// What the streams of a leg have in common.
 struct Leg {
@@ -85,6 +90,7 @@ async fn serve(leg: Rc<Leg>, mut socket: TcpStream, mut read: BytesMut) {
         .max_frame_size(LEG_FRAME_BYTES_MAX)
         .max_send_buffer_size(LEG_STREAM_WINDOW_BYTES as usize)
         .enable_connect_protocol()
+        .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX)
         .handshake::<_, Bytes>(socket);
     let mut connection = match timeout(head_timeout, handshake).await {
         Ok(Ok(connection)) => connection,

@@ -97,7 +97,7 @@ impl Sending {
     }
 
     /// Adds the node's own fields to a head, and removes those that a guest cannot set.
-    fn fields(&self, head: &mut Parts, framing: Framing) {
+    pub(super) fn fields(&self, head: &mut Parts, framing: Framing) {
         head.version = Version::HTTP_2;
         remove_connection_specific(&mut head.headers);
         head.headers.remove(CONTENT_LENGTH);

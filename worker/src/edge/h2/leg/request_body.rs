@@ -47,13 +47,13 @@ pub(super) struct OnStream {
 impl OnStream {
     pub(super) fn new(
         request: &Request<()>,
-        body: RecvStream,
+        body: Option<RecvStream>,
         local: SocketAddr,
         changes: bool,
     ) -> Self {
         let length = request.headers().get(CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        let body = RefCell::new(Some(body).filter(|body| !body.is_end_stream()));
+        let body = RefCell::new(body.filter(|body| !body.is_end_stream()));
         let (limit_bytes, taken_bytes) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
         let state = Arc::new(State { limit_bytes, taken_bytes, failure: Mutex::new(None) });
         Self { body, length, local, changes, state }

@@ -1,5 +1,5 @@
-//! Clients' connections of HTTP/2, in an edge. Each has a task, which owns the client's socket, or
-//! the plaintext end of its TLS connection.
+//! Clients' connections of HTTP/2, in an edge. Each has a task, which owns the client's socket; that
+//! of a TLS connection serves it, too.
 
 mod exchange;
 mod leg;
@@ -81,12 +81,21 @@ impl Sessions {
         S: AsyncRead + AsyncWrite + Unpin + 'static,
         G: 'static,
     {
-        self.open.set(self.open.get() + 1);
-        let open = Open(Rc::clone(self));
+        let serve = Rc::clone(self).serve(stream, origin);
         tokio::task::spawn_local(async move {
-            let _guards = (&open, guard);
-            Session::serve(stream, origin, Rc::clone(&open.0)).await;
+            let _guard = guard;
+            serve.await;
         });
+    }
+
+    /// Serves a client whose connection begins with a preface, to its end. It counts from now on.
+    pub(crate) fn serve<S>(self: Rc<Self>, stream: S, origin: Origin) -> impl Future<Output = ()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.open.set(self.open.get() + 1);
+        let open = Open(self);
+        async move { Session::serve(stream, origin, Rc::clone(&open.0)).await }
     }
 
     /// Tells every client that it is to open another connection (GOAWAY).

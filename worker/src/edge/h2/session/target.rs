@@ -64,8 +64,16 @@ impl Target {
             (&Method::CONNECT, None) => return Err(bad("CONNECT is not served: this is no proxy")),
             (method, _) => method.clone(),
         };
+        // The library takes a request without one, if it names its host in a field.
+        if request.uri.path().is_empty() || request.uri.scheme_str() == Some("") {
+            return Err(bad("the request has no :path, or an empty :scheme"));
+        }
         if request.headers.len() > HEADERS_MAX {
             return Err(HeadError::TooLarge.into());
+        }
+        // The library takes a quotation mark in a name, which no token has (RFC 9110 5.6.2).
+        if request.headers.keys().any(|name| name.as_str().contains('"')) {
+            return Err(bad("a header is not well formed"));
         }
         let mut hosts = request.headers.get_all(HOST).iter();
         let host = hosts.next().map(|host| host.to_str().unwrap_or_default());
@@ -161,6 +169,8 @@ mod tests {
             get("https://a:99999/"),
             get("/b"),
             get("/b").header("host", "a b"),
+            get("https://a/").header("x\"y", "z"),
+            get("").header("host", "a"),
             get("*").header("host", "a"),
             Request::builder().method("CONNECT").uri("a:80"),
         ] {

@@ -17,6 +17,7 @@ mod body;
 pub(crate) mod connect;
 pub(crate) mod error;
 mod exchange;
+pub(crate) mod push;
 mod resolve;
 mod stream;
 mod target;
@@ -89,6 +90,11 @@ impl Outbound {
         };
         let clients = Clients { pooled: client(OUTBOUND_IDLE_PER_HOST_MAX), fresh: client(0) };
         Self(Arc::new(Inner { allow, clients, requests: Arc::new(Semaphore::new(requests_max)) }))
+    }
+
+    /// Returns the places that requests take.
+    pub(crate) fn requests(&self) -> &Arc<Semaphore> {
+        &self.0.requests
     }
 
     /// Sends a guest's request. `on_denied` is called with a sentence for the function's log if the

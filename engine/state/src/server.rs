@@ -1,0 +1,268 @@
+//! What workers ask of the store, each by a socket of its own.
+//!
+//! A thread with a runtime of its own answers them. A worker says which function asks; the server
+//! has [`Grants`] say whether this worker may, and what the function was granted. Of each worker it
+//! holds a bounded number of bytes, and reads no further before they have left. One that breaks the
+//! protocol is not listened to any more, and reported. Owns the engine's ends of the sockets.
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use abi::channel::{Channel, ReceiveBuffer, ReceiveError, SendError};
+use abi::state::{Answer, Answered, Failure, Question};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::{Bucket, Quota, Request, Store, Usage};
+
+/// What is held of one worker's questions and of their answers.
+const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What each question counts besides its keys and values.
+const QUESTION_BYTES: usize = 256;
+
+/// Whose functions a worker runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Runs {
+    /// All that have no worker of their own.
+    Shared,
+    /// This one.
+    Function(String),
+}
+
+/// Who may use which bucket.
+pub trait Grants: Send + Sync + fmt::Debug {
+    /// Returns how full `function` may make `bucket`, or the one of its own. Returns `None` if it
+    /// was not granted that, or a worker that runs `runs` does not run it.
+    fn quota(&self, runs: &Runs, function: &str, bucket: Option<&str>) -> Option<Quota>;
+}
+
+/// A handle on the thread. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Server(UnboundedSender<Command>);
+
+enum Command {
+    Connect(Channel, Runs, UnboundedSender<String>),
+    Call(Request, oneshot::Sender<Answer>),
+    Clear(Bucket, oneshot::Sender<Answer>),
+    Buckets(oneshot::Sender<Result<Vec<(Bucket, Usage)>, String>>),
+}
+
+/// The thread that answers has ended, because the node has.
+#[derive(Debug, thiserror::Error)]
+#[error("the node is stopping")]
+pub struct Stopped;
+
+impl Server {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(store: Arc<dyn Store>, grants: Arc<dyn Grants>) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let (commands, received) = unbounded_channel();
+        std::thread::Builder::new().name("state".to_owned()).spawn(move || {
+            LocalSet::new().block_on(&runtime, run(received, &store, &grants));
+        })?;
+        Ok(Self(commands))
+    }
+
+    /// Answers a worker that runs `runs` from now on. If it breaks the protocol, the returned
+    /// receiver has a sentence about that.
+    pub fn connect(&self, channel: Channel, runs: Runs) -> UnboundedReceiver<String> {
+        let (breach, breaches) = unbounded_channel();
+        // Without the thread, the other end is closed.
+        let _ = self.0.send(Command::Connect(channel, runs, breach));
+        breaches
+    }
+
+    /// Does what the operator asks for.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node has.
+    pub async fn call(&self, request: Request) -> Result<Answer, Stopped> {
+        let (done, answer) = oneshot::channel();
+        self.0.send(Command::Call(request, done)).map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Removes all of a bucket.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the node has.
+    pub async fn clear(&self, bucket: Bucket) -> Result<Answer, Stopped> {
+        let (done, answer) = oneshot::channel();
+        self.0.send(Command::Clear(bucket, done)).map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Returns every bucket that has something in it.
+    ///
+    /// # Errors
+    /// A sentence that says why they cannot be read.
+    pub async fn buckets(&self) -> Result<Vec<(Bucket, Usage)>, String> {
+        let (done, answer) = oneshot::channel();
+        let sent = self.0.send(Command::Buckets(done)).map_err(|_| Stopped);
+        sent.map_err(|stopped| stopped.to_string())?;
+        answer.await.map_err(|_| Stopped.to_string())?
+    }
+}
+
+async fn run(
+    mut commands: UnboundedReceiver<Command>,
+    store: &Arc<dyn Store>,
+    grants: &Arc<dyn Grants>,
+) {
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Connect(channel, runs, breach) => {
+                let (store, grants) = (Arc::clone(store), Arc::clone(grants));
+                let connection = Connection { runs, store, grants, held: Arc::default() };
+                spawn_local(async move {
+                    if let Err(why) = connection.serve(channel).await {
+                        let _ = breach.send(why);
+                    }
+                });
+            }
+            Command::Call(request, done) => {
+                store.submit(request, Box::new(move |answer| drop(done.send(answer))));
+            }
+            Command::Clear(bucket, done) => {
+                store.clear(bucket, Box::new(move |answer| drop(done.send(answer))));
+            }
+            Command::Buckets(done) => drop(done.send(store.buckets())),
+        }
+    }
+}
+
+/// What is held of a worker's questions and answers.
+#[derive(Debug, Default)]
+struct Held {
+    bytes: AtomicUsize,
+    room: Notify,
+}
+
+impl Held {
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.room.notify_one();
+    }
+
+    async fn until_room(&self) {
+        while self.bytes.load(Ordering::Relaxed) > HELD_BYTES_MAX {
+            self.room.notified().await;
+        }
+    }
+}
+
+/// An answer on its way, and how much is held for it.
+type Outgoing = (Answered, usize);
+
+struct Connection {
+    runs: Runs,
+    store: Arc<dyn Store>,
+    grants: Arc<dyn Grants>,
+    held: Arc<Held>,
+}
+
+impl Connection {
+    /// Answers until the worker has gone.
+    ///
+    /// # Errors
+    /// A sentence if the worker has broken the protocol.
+    async fn serve(&self, channel: Channel) -> Result<(), String> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        // SAFETY: the channel owns its fd, and goes with what that is registered for.
+        let channel = unsafe { AsyncFd::register_with_interest(channel, interest) };
+        let channel = Rc::new(channel.map_err(|error| error.to_string())?);
+        let (answers, outgoing) = unbounded_channel();
+        let sender = spawn_local(send(Rc::clone(&channel), outgoing, Arc::clone(&self.held)));
+        let ended = self.receive(&channel, &answers).await;
+        sender.abort();
+        ended
+    }
+
+    async fn receive(
+        &self,
+        channel: &AsyncFd<Channel>,
+        answers: &UnboundedSender<Outgoing>,
+    ) -> Result<(), String> {
+        let mut buffer = ReceiveBuffer::default();
+        loop {
+            self.held.until_room().await;
+            match channel.get_ref().receive::<Question>(&mut buffer) {
+                Ok(received) => self.answer(received.message, answers),
+                Err(ReceiveError::Empty) => {
+                    let Ok(mut ready) = channel.readable().await else { return Ok(()) };
+                    // Only when there really is nothing: what has come since would not be told.
+                    match channel.get_ref().receive::<Question>(&mut buffer) {
+                        Ok(received) => self.answer(received.message, answers),
+                        Err(ReceiveError::Empty) => ready.clear_ready(),
+                        Err(error) => return ended(&error),
+                    }
+                }
+                Err(error) => return ended(&error),
+            }
+            // A flood of one worker must not hold up the others.
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    /// Has a question answered.
+    fn answer(&self, question: Question, answers: &UnboundedSender<Outgoing>) {
+        let Question { id, function, bucket, operation } = question;
+        let asked = QUESTION_BYTES + operation.bytes();
+        self.held.add(asked);
+        let (held, answers) = (Arc::clone(&self.held), answers.clone());
+        let done = Box::new(move |answer: Answer| {
+            let bytes = answer.bytes();
+            held.add(bytes);
+            let _ = answers.send((Answered { id, answer }, asked + bytes));
+        });
+        let Some(quota) = self.grants.quota(&self.runs, &function, bucket.as_deref()) else {
+            return done(Answer::Failed(Failure::Denied));
+        };
+        let bucket = bucket.map_or(Bucket::Function(function), Bucket::Shared);
+        self.store.submit(Request { bucket, quota, operation }, done);
+    }
+}
+
+fn ended(error: &ReceiveError) -> Result<(), String> {
+    match error {
+        ReceiveError::Malformed(_) => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// Sends answers, as fast as the worker takes them.
+async fn send(
+    channel: Rc<AsyncFd<Channel>>,
+    mut answers: UnboundedReceiver<Outgoing>,
+    held: Arc<Held>,
+) {
+    while let Some((answered, bytes)) = answers.recv().await {
+        loop {
+            match channel.get_ref().send(&answered, None) {
+                Ok(()) => break,
+                Err(SendError::Busy) => {
+                    let Ok(mut ready) = channel.writable().await else { return };
+                    ready.clear_ready();
+                }
+                Err(SendError::Gone) => return,
+                Err(error) => {
+                    tracing::error!("an answer about a function's state is lost: {error}");
+                    break;
+                }
+            }
+        }
+        held.remove(bytes);
+    }
+}
