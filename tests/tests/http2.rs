@@ -370,6 +370,23 @@ fn an_idle_connection_is_ended_in_order() {
 }
 
 #[test]
+fn an_idle_connection_costs_its_workers_nothing() {
+    let tls = Site::default();
+    let node = tls.node().start();
+    node.deploy("hello", "hello", &[]);
+    let clients = both(&tls, &node);
+    for _ in 0..2 {
+        for client in &clients {
+            assert_eq!(client.get("/hello/").text(), "Hello, world!");
+        }
+        node.until_status("its workers have no connections", SOON, |status| {
+            status.pool("shared").all(|worker| worker.connections_open == 0)
+        });
+    }
+    node.stop();
+}
+
+#[test]
 fn a_client_that_takes_nothing_holds_up_no_other_stream() {
     let node = Node::start();
     node.deploy("echo-p3", "echo", &[]);

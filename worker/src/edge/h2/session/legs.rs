@@ -98,6 +98,16 @@ impl Legs {
         }
     }
 
+    /// Returns whether there is a leg, or may be.
+    pub(super) fn is_any(&self) -> bool {
+        !self.ways.borrow().is_empty()
+    }
+
+    /// Closes all legs, once the streams that they have are over.
+    pub(super) fn close(&self) {
+        self.ways.borrow_mut().clear();
+    }
+
     /// Forgets a leg that takes no streams any more.
     pub(super) fn forget(&self, leg: &Rc<Leg>) {
         let is_other = |way: &Way| way.leg.get().is_none_or(|known| !Rc::ptr_eq(known, leg));

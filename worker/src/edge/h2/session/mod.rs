@@ -32,6 +32,8 @@ use crate::link::Outbox;
 /// Streams that a client may reset without ending its connection, whatever came of the others.
 /// Each costs a worker an invocation that nobody reads (CVE-2023-44487).
 const RESETS_MAX: u64 = 200;
+/// How long its legs are kept that have no streams: each costs its worker memory.
+const LEGS_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client without streams may take once it was told that the connection ends.
 const TOLD_TIMEOUT: Duration = Duration::from_secs(2);
 /// What counting a field costs beside its bytes (RFC 9113 6.5.2).
@@ -212,6 +214,8 @@ impl Session {
                     }
                     None => return,
                 },
+                () = self.idle_until(self.idle_since.get() + LEGS_IDLE_TIMEOUT),
+                    if self.legs.is_any() => self.legs.close(),
                 () = self.is_over(), if told.is_none() => {
                     told = Some(Instant::now());
                     connection.graceful_shutdown();
