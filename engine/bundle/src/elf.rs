@@ -30,8 +30,13 @@ pub fn shrink(executable: &[u8]) -> Result<Vec<u8>, BundleError> {
     Ok(shrunk)
 }
 
-/// Returns the machine that the executable is for, if platforms run programs for it.
-pub(crate) fn machine(executable: &[u8]) -> Result<Machine, BundleError> {
+/// Returns the machine that the executable is for.
+///
+/// # Errors
+///
+/// Returns a [`BundleError`] if this is no 64-bit little-endian ELF file, or if no platform runs
+/// programs for the machine.
+pub fn machine(executable: &[u8]) -> Result<Machine, BundleError> {
     let (header, _) = parse(executable)?;
     match Machine::of_elf(header.e_machine.get(LE)) {
         machine @ (Machine::X86_64 | Machine::Aarch64) => Ok(machine),

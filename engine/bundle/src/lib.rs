@@ -33,7 +33,7 @@ mod platform;
 #[cfg(test)]
 mod samples;
 
-pub use elf::{interpreter, shrink};
+pub use elf::{interpreter, machine, shrink};
 pub use error::BundleError;
 pub use platform::{Platform, UnknownPlatform};
 

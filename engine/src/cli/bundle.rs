@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use ::bundle::{Contents, Packed, PackedFile, Platform, pack};
+use ::bundle::{Contents, Packed, PackedFile, Platform, machine, pack};
 use abi::reference::split;
 use anyhow::{Context as _, bail};
 use api::bundles::BundleQuery;
@@ -15,6 +15,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use control::names::check_called;
+use package::Machine;
 
 use super::Target;
 use super::client::Node;
@@ -39,16 +40,23 @@ fn platforms() -> impl TypedValueParser<Value = Platform> {
     names.try_map(|name| name.parse::<Platform>())
 }
 
-/// Returns what to do with what was written to `path`.
-fn next_step(platform: Platform, name: &str, path: &Path) -> String {
+/// Returns what to do with what was written to `path`, a program for `machine`.
+fn next_step(platform: Platform, name: &str, path: &Path, machine: Machine) -> String {
     // A program in this folder is not looked for in PATH.
     let here = if path.is_absolute() { "" } else { "./" };
     let path = path.display();
     match platform {
-        Platform::Lambda => format!(
-            "aws lambda create-function --function-name {name} --runtime provided.al2023 \
-             --handler bootstrap --zip-file fileb://{path} --role ROLE"
-        ),
+        Platform::Lambda => {
+            // Who says nothing has it started on x86-64.
+            let architecture = match machine {
+                Machine::Aarch64 => " --architectures arm64",
+                Machine::X86_64 | Machine::Other(_) => "",
+            };
+            format!(
+                "aws lambda create-function --function-name {name} --runtime provided.al2023\
+                 {architecture} --handler bootstrap --zip-file fileb://{path} --role ROLE"
+            )
+        }
         Platform::CloudRun => format!("PORT=8080 {here}{path}"),
         Platform::Azure => format!("cd {path} && func azure functionapp publish APP"),
         Platform::Oci => format!("skopeo copy oci-archive:{path} docker://REGISTRY/{name}"),
@@ -67,7 +75,7 @@ pub(super) async fn run(bundle: Bundle) -> anyhow::Result<()> {
     });
     let bytes = write(&packed, &path)?;
     say!("{} has {} for {name}", path.display(), ByteSize(bytes));
-    say!("next: {}", next_step(platform, function, &path));
+    say!("next: {}", next_step(platform, function, &path, machine(&program)?));
     say!("the function's secrets are not in it: set them as environment variables there");
     Ok(())
 }
@@ -114,5 +122,17 @@ fn write_file(path: &Path, mode: u32, bytes: &[u8]) -> anyhow::Result<u64> {
             let _ = fs::remove_file(path);
             Err(error).with_context(|| format!("{path:?} cannot be written"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lambda_is_told_of_a_machine_that_it_does_not_take_for_granted() {
+        let step = |machine| next_step(Platform::Lambda, "f", Path::new("f.zip"), machine);
+        assert!(step(Machine::Aarch64).contains(" --architectures arm64 --handler"));
+        assert!(step(Machine::X86_64).contains("provided.al2023 --handler"));
     }
 }
