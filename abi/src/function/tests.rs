@@ -65,6 +65,10 @@ fn the_help_of_an_option_has_its_default() {
             "--queue <N>  Requests that may wait for one of them to end (default 1000)",
             "--queue-timeout <TIME>  How long each may wait (default 10s)",
             "--outbound-requests <N>  Outgoing requests at a time, in each worker (default 64)",
+            "--kv-keys <N>  Keys in a bucket that the function writes to (default 100000)",
+            "--kv-size <SIZE>  Keys and values in a bucket that the function writes to \
+             (default 64MiB)",
+            "--kv-calls <N>  Operations on buckets in one invocation (default 1000)",
             "--processes <N>  Processes of a native function at a time (default 10)",
             "--processes-min <N>  Processes of a native function that are kept although nothing \
              calls it (default 0)",
@@ -132,7 +136,7 @@ fn sizes_are_sent_in_bytes_and_times_as_they_were_given() {
         "{\"memory\":65537,\"timeout\":\"1s 500ms\",\"cpu_time\":null,\"table_elements\":null,\
          \"core_instances\":null,\"request_body\":null,\"reply_head\":null,\"log_size\":null,\
          \"concurrency\":null,\"queue\":0,\"queue_timeout\":null,\"outbound_requests\":null,\
-         \"processes\":null,\"processes_min\":null,\"process_requests\":null,\
+         \"kv_keys\":null,\"kv_size\":null,\"kv_calls\":null,\"processes\":null,\"processes_min\":null,\"process_requests\":null,\
          \"init_timeout\":null,\"process_idle\":null,\"process_grace\":null,\
          \"threads\":null,\"tmp\":null}"
     );

@@ -44,7 +44,7 @@ pub struct Manifest {
     #[serde(default)]
     pub allow_outbound: Vec<String>,
     /// The buckets that it shares with other functions, by the name by which it opens each.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default)]
     pub kv: BTreeMap<String, String>,
     /// What had to answer before it became active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
