@@ -147,7 +147,7 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::Request;
+    use http::{HeaderName, Request};
     use proptest::prelude::*;
 
     fn target(request: http::request::Builder) -> Result<Target, u16> {
@@ -162,6 +162,8 @@ mod tests {
         assert_eq!(good.head(), "GET /b HTTP/1.1\r\nhost: a.example:8\r\n\r\n");
         assert_eq!(good.url(true).unwrap(), "https://a.example:8/b?c");
         assert_eq!(target(get("/b").header("host", "a")).unwrap().authority, "a");
+        // What the library makes of a request without :path and :authority.
+        let nowhere = Uri::from_parts(uri::Parts::default()).unwrap();
         for bad in [
             get("https://a/").header("host", "b"),
             get("https://a/").header("host", "a").header("host", "a"),
@@ -169,8 +171,8 @@ mod tests {
             get("https://a:99999/"),
             get("/b"),
             get("/b").header("host", "a b"),
-            get("https://a/").header("x\"y", "z"),
-            get("").header("host", "a"),
+            get("https://a/").header(HeaderName::from_lowercase(b"x\"y").unwrap(), "z"),
+            Request::builder().uri(nowhere).header("host", "a"),
             get("*").header("host", "a"),
             Request::builder().method("CONNECT").uri("a:80"),
         ] {
