@@ -12,7 +12,9 @@ use abi::catalogue::{
     Alias, Catalogue, CatalogueError, CatalogueView, Function, Host, HostRoute, Spec, Target,
     Version,
 };
-use abi::function::{ArchivedIsolation, FunctionLimits, Isolation, Kind, NetworkMode, Output, WebSocketMode};
+use abi::function::{
+    ArchivedIsolation, FunctionLimits, Isolation, Kind, NetworkMode, Output, WebSocketMode,
+};
 use abi::limits;
 use abi::names::Names;
 use abi::outbound::AllowList;

@@ -90,8 +90,10 @@ fn read(request: &IncomingRequest) -> Vec<u8> {
 
 /// Orders something of a connection. Returns the status.
 fn order(method: &Method, id: &str, code: Option<&str>, bytes: &[u8]) -> String {
-    let headers: Vec<_> =
-        code.map(|code| ("websocket-close-code".to_owned(), code.as_bytes().to_vec())).into_iter().collect();
+    let headers: Vec<_> = code
+        .map(|code| ("websocket-close-code".to_owned(), code.as_bytes().to_vec()))
+        .into_iter()
+        .collect();
     let request = OutgoingRequest::new(Fields::from_list(&headers).expect("good headers"));
     request.set_method(method).expect("a method");
     request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
@@ -124,9 +126,8 @@ fn answer(request: &IncomingRequest) -> Reply {
         ["id"] => Reply::text(header(request, "websocket-id")),
         ["headers"] => {
             let entries = request.headers().entries().into_iter();
-            let lines = entries.map(|(name, value)| {
-                format!("{name}: {}\n", String::from_utf8_lossy(&value))
-            });
+            let lines = entries
+                .map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(&value)));
             Reply::text(lines.collect::<String>())
         }
         ["method"] => Reply::text(format!("{:?} {target}", request.method())),
