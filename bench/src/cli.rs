@@ -57,8 +57,8 @@ pub enum Command {
 /// What `load` takes.
 #[derive(Debug, Args)]
 pub struct LoadArguments {
-    /// Where to send requests: http[s]://HOST:PORT/PATH (port and path may be left out). Over
-    /// https:// TLS 1.3 is spoken, and certificates are not looked at.
+    /// Where to send requests: `http://HOST:PORT/PATH` (port and path may be left out). Over
+    /// `https://` TLS 1.3 is spoken, and certificates are not looked at.
     pub url: String,
     /// The method [default: GET, or POST with a body].
     #[arg(long)]

@@ -168,7 +168,7 @@ enum Readable {
 
 impl Local {
     /// Starts the thread of the database in `file`. If the file is there, the database is opened;
-    /// whether that fails is told by [`Local::state`], and by every answer.
+    /// whether that fails is told by every answer.
     ///
     /// # Errors
     /// If the thread cannot be started.

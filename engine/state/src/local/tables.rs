@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `entries` | bucket and key | an [entry](super::entry) |
+//! | `entries` | bucket and key | an [entry] |
 //! | `buckets` | bucket | how many keys it has, and bytes |
 //! | `about` | `format`, `revision` | a number |
 
