@@ -302,7 +302,7 @@ fn the_hosts_network_is_a_grant_that_must_be_said() {
     let wasm = harness::guests::path("hello");
     let refused = node.cli(&["deploy", wasm.to_str().unwrap(), "--network", "host"]);
     refused.expect_error(&["--network is for native functions"]);
-    let both = ["--network", "host", "--allow-outbound", "example.com"];
+    let both = ["--network", "host", "--allow-outbound", "example.com:443"];
     try_deploy(&node, &path("server"), "server", "both", &both)
         .expect_error(&["--allow-outbound", "--network host"]);
     node.stop();
