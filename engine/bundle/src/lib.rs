@@ -94,7 +94,7 @@ pub struct PackedFile {
 /// Returns a [`BundleError`] if the platform does not take such an executable.
 pub fn pack(platform: Platform, contents: &Contents<'_>) -> Result<Packed, BundleError> {
     abi::name::check(contents.name)?;
-    elf::machine(contents.executable)?;
+    machine(contents.executable)?;
     let name = contents.name.to_owned();
     Ok(match platform {
         Platform::Lambda => {
