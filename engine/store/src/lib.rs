@@ -34,6 +34,7 @@ mod format;
 pub mod inherit;
 pub mod known;
 pub mod manifest;
+mod node_copy;
 pub mod objects;
 pub mod removed;
 pub mod repository;

@@ -1,19 +1,13 @@
-//! What a node knows of all domains, and its copy of that on its own disk, for a start while the
-//! store is away. The store is authoritative, and the copy may be lost. Owns no fds between calls.
+//! What a node knows of all domains. Pure; owns no fds.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use abi::domain::Domain;
 use serde::{Deserialize, Serialize};
 
 use super::object::{DomainRoute, Place, folder_of};
-use crate::error::StoreError;
-use crate::objects::checked;
-
-/// The name of the copy in the cache folder.
-const FILE: &str = "domains";
+use crate::node_copy::Copied;
 
 /// An object as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,61 +75,38 @@ impl Known {
     }
 }
 
-/// The file of the copy.
-#[derive(Debug, Clone)]
-pub(super) struct Copy {
-    path: PathBuf,
-    /// The store that the domains are of.
-    store: String,
-}
-
+/// What the copy on this node's disk has.
 #[derive(Serialize, Deserialize)]
-struct Written {
-    store: String,
+pub(super) struct Written {
     /// The key of each object, its tag, and its contents as they are in the store.
     domains: Vec<(String, String, String)>,
 }
 
-impl Copy {
-    pub(super) fn new(folder: &Path, store: String) -> Self {
-        Self { path: folder.join(FILE), store }
-    }
+impl Copied for Known {
+    const FILE: &'static str = "domains";
+    const WHAT: &'static str = "domains";
+    type Written = Written;
 
-    /// Reads the copy. Returns `None` if there is none that can be used, or it is of another store.
-    pub(super) fn read(&self) -> Option<Known> {
-        match checked::read_file::<Written>(&self.path).transpose()? {
-            Ok(written) if written.store == self.store => Some(known(written)),
-            Ok(_) => None,
-            Err(error) => {
-                tracing::warn!("this node's copy of the store's domains is set aside: {error}");
-                None
-            }
-        }
-    }
-
-    pub(super) fn write(&self, known: &Known) -> Result<(), StoreError> {
-        let failed = |error: serde_json::Error| StoreError::io("write", &self.path)(error.into());
+    fn to_written(&self) -> Result<Written, serde_json::Error> {
         let mut domains = Vec::new();
-        for (of, objects) in &known.0 {
+        for (of, objects) in &self.0 {
             for (id, held) in objects {
                 let Some(route) = &held.route else { continue };
                 let place = Place { of: of.clone(), id: id.clone() };
-                let json = route.to_json().map_err(failed)?;
-                let json = String::from_utf8_lossy(&json).into_owned();
+                let json = String::from_utf8_lossy(&route.to_json()?).into_owned();
                 domains.push((place.key(), held.tag.clone(), json));
             }
         }
-        let written = Written { store: self.store.clone(), domains };
-        checked::write_file(&self.path, &written)
+        Ok(Written { domains })
     }
-}
 
-fn known(written: Written) -> Known {
-    let mut known = Known::default();
-    for (key, tag, json) in written.domains {
-        let Some(place) = Place::of_key(&key) else { continue };
-        let Ok(route) = DomainRoute::read(&place, json.as_bytes()) else { continue };
-        known.insert(place, Held { tag, route: Some(Arc::new(route)) });
+    fn of_written(written: Written) -> Self {
+        let mut known = Self::default();
+        for (key, tag, json) in written.domains {
+            let Some(place) = Place::of_key(&key) else { continue };
+            let Ok(route) = DomainRoute::read(&place, json.as_bytes()) else { continue };
+            known.insert(place, Held { tag, route: Some(Arc::new(route)) });
+        }
+        known
     }
-    known
 }

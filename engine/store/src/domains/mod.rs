@@ -25,10 +25,11 @@ use host::clock;
 use host::fault::Fault;
 use tokio::sync::Mutex;
 
-use self::known::{Copy, Held, Known};
+use self::known::{Held, Known};
 pub use self::object::{DomainRoute, Target};
 use self::object::{FOLDER, Place};
 use crate::error::StoreError;
+use crate::node_copy::NodeCopy;
 use crate::objects::{Answer, Listed, Objects, REQUESTS_AT_ONCE, checked};
 
 /// Longer than adding a domain takes.
@@ -80,9 +81,7 @@ struct State {
 #[derive(Debug)]
 pub struct Domains {
     objects: Arc<dyn Objects>,
-    copy: Copy,
-    /// What the copy on disk has.
-    copied: Mutex<Option<Known>>,
+    copy: NodeCopy<Known>,
     state: RwLock<State>,
     /// One change or reading at a time.
     changing: Mutex<()>,
@@ -92,14 +91,8 @@ impl Domains {
     /// Returns the domains of a store, of which none is read yet. `cache` is the folder of the
     /// node's copy.
     pub fn new(objects: Arc<dyn Objects>, cache: &Path) -> Self {
-        let copy = Copy::new(cache, objects.name());
-        Self {
-            objects,
-            copy,
-            copied: Mutex::default(),
-            state: RwLock::default(),
-            changing: Mutex::default(),
-        }
+        let copy = NodeCopy::new(cache, objects.name());
+        Self { objects, copy, state: RwLock::default(), changing: Mutex::default() }
     }
 
     /// Returns the routes of all domains, as they were read last.
@@ -124,30 +117,13 @@ impl Domains {
     /// # Errors
     /// When the store cannot be read. If it is away, the node has what its copy has.
     pub async fn load(&self) -> Result<(), StoreError> {
-        let copy = self.copy.read();
-        self.set(copy.clone().unwrap_or_default());
-        *self.copied.lock().await = copy;
+        self.set(self.copy.load().await);
         self.refresh().await
     }
 
     /// Writes the node's copy, unless it already has the domains as they are now.
     pub async fn remember(&self) {
-        let mut copied = self.copied.lock().await;
-        let known = self.known();
-        if copied.as_ref().unwrap_or(&Known::default()) == &known {
-            return;
-        }
-        let (copy, writing) = (self.copy.clone(), known.clone());
-        match tokio::task::spawn_blocking(move || copy.write(&writing)).await {
-            Ok(Ok(())) => *copied = Some(known),
-            Ok(Err(error)) => {
-                tracing::warn!(
-                    "should the store be away at the next start, new domains are missing: {error}"
-                );
-            }
-            // The node stops.
-            Err(_) => {}
-        }
+        self.copy.remember(|| self.known()).await;
     }
 
     /// Reads what has changed in the store since the last call. An object that is not understood is
@@ -271,15 +247,9 @@ impl Domains {
         listed: Listed,
     ) -> Result<Option<(Place, Held)>, StoreError> {
         let key = &listed.key;
-        let read = match checked::get(&*self.objects, key, STORED_OBJECT_BYTES_MAX).await {
-            Ok(None) => return Ok(None),
-            Ok(Some(object)) => checked::open(key, object).and_then(|json| {
-                let unfit = |reason| StoreError::Unfit { key: key.clone(), reason };
-                DomainRoute::read(&place, &json).map_err(unfit)
-            }),
-            Err(error @ StoreError::Damaged { .. }) => Err(error),
-            Err(error) => return Err(error),
-        };
+        let parse = |json: &[u8]| DomainRoute::read(&place, json);
+        let read = checked::get_as(&*self.objects, key, STORED_OBJECT_BYTES_MAX, parse).await?;
+        let Some(read) = read else { return Ok(None) };
         let read = read.inspect_err(|error| tracing::error!("a domain is not served: {error}"));
         Ok(Some((place, Held { tag: listed.tag, route: read.ok().map(Arc::new) })))
     }

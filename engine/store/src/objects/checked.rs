@@ -66,6 +66,27 @@ pub fn write_file(path: &Path, value: &impl Serialize) -> Result<(), StoreError>
     files::write(path, &seal(&json?)).map_err(StoreError::io("write", path))
 }
 
+/// Reads an object and what it says, by `parse`. Returns `None` if there is none, and why if it is
+/// damaged or not understood.
+///
+/// # Errors
+/// Those of the store.
+pub async fn get_as<T>(
+    objects: &dyn Objects,
+    key: &str,
+    bytes_max: usize,
+    parse: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Result<Option<Result<T, StoreError>>, StoreError> {
+    match get(objects, key, bytes_max).await {
+        Ok(None) => Ok(None),
+        Ok(Some(object)) => Ok(Some(open(key, object).and_then(|json| {
+            parse(&json).map_err(|reason| StoreError::Unfit { key: key.to_owned(), reason })
+        }))),
+        Err(error @ StoreError::Damaged { .. }) => Ok(Some(Err(error))),
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads an object and checks it. Returns it with its first line. An object that arrives damaged is
 /// read again, as it may have been damaged on its way only.
 ///

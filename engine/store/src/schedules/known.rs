@@ -1,19 +1,13 @@
-//! What a node knows of all schedules, and its copy of that on its own disk, for a start while the
-//! store is away. The store is authoritative, and the copy may be lost. Owns no fds between calls.
+//! What a node knows of all schedules. Pure; owns no fds.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::All;
 use super::object::StoredSchedule;
-use crate::error::StoreError;
-use crate::objects::checked;
-
-/// The name of the copy in the cache folder.
-const FILE: &str = "cron";
+use crate::node_copy::Copied;
 
 /// An object as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,49 +45,28 @@ impl Known {
     }
 }
 
-/// The file of the copy.
-#[derive(Debug, Clone)]
-pub(super) struct Copy {
-    path: PathBuf,
-    /// The store that the schedules are of.
-    store: String,
-}
-
+/// What the copy on this node's disk has.
 #[derive(Serialize, Deserialize)]
-struct Written {
-    store: String,
+pub(super) struct Written {
     /// Each id with its object's tag and the schedule.
     schedules: Vec<(String, String, StoredSchedule)>,
 }
 
-impl Copy {
-    pub(super) fn new(folder: &Path, store: String) -> Self {
-        Self { path: folder.join(FILE), store }
-    }
+impl Copied for Known {
+    const FILE: &'static str = "cron";
+    const WHAT: &'static str = "schedules";
+    type Written = Written;
 
-    /// Reads the copy. Returns `None` if there is none that can be used, or it is of another store.
-    pub(super) fn read(&self) -> Option<Known> {
-        match checked::read_file::<Written>(&self.path).transpose()? {
-            Ok(written) if written.store == self.store => {
-                let fits =
-                    |(id, _, schedule): &(String, String, StoredSchedule)| schedule.id() == *id;
-                let held =
-                    |(id, tag, schedule)| (id, Held { tag, schedule: Some(Arc::new(schedule)) });
-                Some(Known(written.schedules.into_iter().filter(fits).map(held).collect()))
-            }
-            Ok(_) => None,
-            Err(error) => {
-                tracing::warn!("this node's copy of the store's schedules is set aside: {error}");
-                None
-            }
-        }
-    }
-
-    pub(super) fn write(&self, known: &Known) -> Result<(), StoreError> {
+    fn to_written(&self) -> Result<Written, serde_json::Error> {
         let written = |(id, held): (&String, &Held)| {
             Some((id.clone(), held.tag.clone(), held.schedule.as_deref()?.clone()))
         };
-        let schedules = known.0.iter().filter_map(written).collect();
-        checked::write_file(&self.path, &Written { store: self.store.clone(), schedules })
+        Ok(Written { schedules: self.0.iter().filter_map(written).collect() })
+    }
+
+    fn of_written(written: Written) -> Self {
+        let fits = |(id, _, schedule): &(String, String, StoredSchedule)| schedule.id() == *id;
+        let held = |(id, tag, schedule)| (id, Held { tag, schedule: Some(Arc::new(schedule)) });
+        Self(written.schedules.into_iter().filter(fits).map(held).collect())
     }
 }

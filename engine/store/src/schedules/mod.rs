@@ -19,10 +19,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use host::fault::Fault;
 use tokio::sync::Mutex;
 
-use self::known::{Copy, Held, Known};
+use self::known::{Held, Known};
 use self::object::{FOLDER, Place, key};
 pub use self::object::{RingingNode, Source, StoredSchedule};
 use crate::error::StoreError;
+use crate::node_copy::NodeCopy;
 use crate::objects::{Answer, Listed, Objects, REQUESTS_AT_ONCE, checked};
 
 /// Schedules of one store.
@@ -70,9 +71,7 @@ struct State {
 #[derive(Debug)]
 pub struct Schedules {
     objects: Arc<dyn Objects>,
-    copy: Copy,
-    /// What the copy on disk has.
-    copied: Mutex<Option<Known>>,
+    copy: NodeCopy<Known>,
     state: RwLock<State>,
     /// One change or reading at a time.
     changing: Mutex<()>,
@@ -82,14 +81,8 @@ impl Schedules {
     /// Returns the schedules of a store, of which none is read yet. `cache` is the folder of the
     /// node's copy.
     pub fn new(objects: Arc<dyn Objects>, cache: &Path) -> Self {
-        let copy = Copy::new(cache, objects.name());
-        Self {
-            objects,
-            copy,
-            copied: Mutex::default(),
-            state: RwLock::default(),
-            changing: Mutex::default(),
-        }
+        let copy = NodeCopy::new(cache, objects.name());
+        Self { objects, copy, state: RwLock::default(), changing: Mutex::default() }
     }
 
     /// Returns all schedules, as they were read last.
@@ -113,30 +106,13 @@ impl Schedules {
     /// # Errors
     /// When the store cannot be read. If it is away, the node has what its copy has.
     pub async fn load(&self) -> Result<(), StoreError> {
-        let copy = self.copy.read();
-        self.set(copy.clone().unwrap_or_default(), None);
-        *self.copied.lock().await = copy;
+        self.set(self.copy.load().await, None);
         self.refresh().await
     }
 
     /// Writes the node's copy, unless it already has the schedules as they are now.
     pub async fn remember(&self) {
-        let mut copied = self.copied.lock().await;
-        let known = self.known();
-        if copied.as_ref().unwrap_or(&Known::default()) == &known {
-            return;
-        }
-        let (copy, writing) = (self.copy.clone(), known.clone());
-        match tokio::task::spawn_blocking(move || copy.write(&writing)).await {
-            Ok(Ok(())) => *copied = Some(known),
-            Ok(Err(error)) => {
-                tracing::warn!(
-                    "should the store be away at the next start, new schedules are missing: {error}"
-                );
-            }
-            // The node stops.
-            Err(_) => {}
-        }
+        self.copy.remember(|| self.known()).await;
     }
 
     /// Reads what has changed in the store since the last call. An object that is not understood is
@@ -293,15 +269,9 @@ impl Schedules {
 
     async fn read(&self, id: String, listed: Listed) -> Result<Option<(String, Held)>, StoreError> {
         let at = &listed.key;
-        let read = match checked::get(&*self.objects, at, STORED_OBJECT_BYTES_MAX).await {
-            Ok(None) => return Ok(None),
-            Ok(Some(object)) => checked::open(at, object).and_then(|json| {
-                let unfit = |reason| StoreError::Unfit { key: at.clone(), reason };
-                StoredSchedule::read(&id, &json).map_err(unfit)
-            }),
-            Err(error @ StoreError::Damaged { .. }) => Err(error),
-            Err(error) => return Err(error),
-        };
+        let parse = |json: &[u8]| StoredSchedule::read(&id, json);
+        let read = checked::get_as(&*self.objects, at, STORED_OBJECT_BYTES_MAX, parse).await?;
+        let Some(read) = read else { return Ok(None) };
         let read = read.inspect_err(|error| tracing::error!("a schedule is not rung: {error}"));
         Ok(Some((id, Held { tag: listed.tag, schedule: read.ok().map(Arc::new) })))
     }
