@@ -17,6 +17,7 @@ use harness::client::{head, request};
 use harness::running::kill_now;
 use harness::tls::{Authority, Site, tls_address};
 use harness::tunnel::Tunnel;
+use harness::websocket::HANDSHAKE;
 use harness::{Connection, Node, native, wait};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -120,13 +121,7 @@ fn one_connection_reaches_every_function_and_bodies_are_whole() {
         connection.get("/hello/").expect_hello();
         assert_eq!(connection.get("/server/websocket").status(), 426);
     }
-    let headers = [
-        ("connection", "Upgrade"),
-        ("upgrade", "websocket"),
-        ("sec-websocket-version", "13"),
-        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-    ];
-    connection.send(head("GET", "/server/websocket", &headers));
+    connection.send(head("GET", "/server/websocket", &HANDSHAKE));
     assert_eq!(connection.head().status, 101);
     let mut stream = connection.writer();
     // A text of two bytes, masked with zeros (RFC 6455 5.2), and its echo.

@@ -15,7 +15,7 @@ use harness::client::{head, request};
 use harness::native::{
     answer, at_once, deploy, node_with, path, post_json, try_deploy, until_logged,
 };
-use harness::websocket::{BINARY, CLOSE, END, PING, PONG, TEXT, frame, read_frame};
+use harness::websocket::{BINARY, CLOSE, END, HANDSHAKE, PING, PONG, TEXT, frame, read_frame};
 use harness::{Node, native, process, wait};
 use serde_json::{Value, json};
 
@@ -185,13 +185,7 @@ fn a_gibibyte_goes_down_and_up_and_nobody_holds_it() {
 fn a_websocket_is_passed_through() {
     let node = node_with("server", "server", &["--timeout", "30s"]);
     let mut connection = node.connect();
-    let headers = [
-        ("connection", "Upgrade"),
-        ("upgrade", "websocket"),
-        ("sec-websocket-version", "13"),
-        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        ("sec-websocket-protocol", "chat"),
-    ];
+    let headers = [&HANDSHAKE[..], &[("sec-websocket-protocol", "chat")]].concat();
     connection.send(head("GET", "/server/websocket", &headers));
     let reply = connection.head();
     assert_eq!(reply.status, 101, "{reply:#?}");
