@@ -11,8 +11,10 @@ use crate::server::{self, Instances, Kind, Node};
 use crate::target::Fetched;
 use crate::{copies, cpu, interrupt, load, metrics, output, process_tree, quiet, smaps, target};
 
-/// The name, in the kernel's tables, of the process that runs functions.
+/// The name, in the kernel's tables, of the process that runs functions,
 const WORKER: &str = "sockhop-worker";
+/// and of the one that ends TLS.
+const EDGE: &str = "sockhop-edge";
 
 /// An error of such a command.
 #[derive(Debug, thiserror::Error)]
@@ -46,10 +48,12 @@ pub enum Error {
     },
     /// The node has no worker, or more than one.
     #[error(
-        "the node has {count} processes called {WORKER}, not one; on one core that is a node this does not know"
+        "the node has {count} processes called {name}, not one; on one core that is a node this does not know"
     )]
-    Workers {
-        /// The number of workers.
+    Processes {
+        /// The name.
+        name: &'static str,
+        /// The number of those that have it.
         count: usize,
     },
     /// There is no such core.
@@ -133,15 +137,24 @@ impl fmt::Display for Provenance {
 
 /// Returns the only worker of a node on one core.
 pub fn worker(node: &Node) -> Result<u32, Error> {
+    only(node, WORKER)
+}
+
+/// Returns the only process of a node on one core that ends TLS.
+pub fn edge(node: &Node) -> Result<u32, Error> {
+    only(node, EDGE)
+}
+
+fn only(node: &Node, name: &'static str) -> Result<u32, Error> {
     let named = |pid: u32| {
-        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == WORKER)
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
     };
     let tree = process_tree::tree(node.child.id())?;
-    let workers: Vec<u32> =
+    let found: Vec<u32> =
         tree.iter().map(|process| process.pid).filter(|&pid| named(pid)).collect();
-    match workers[..] {
-        [worker] => Ok(worker),
-        _ => Err(Error::Workers { count: workers.len() }),
+    match found[..] {
+        [pid] => Ok(pid),
+        _ => Err(Error::Processes { name, count: found.len() }),
     }
 }
 

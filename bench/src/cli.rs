@@ -420,6 +420,15 @@ pub struct PressureArguments {
     /// Connections per second that are reset by the client half-way.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub resets: u32,
+    /// Connections that stay open after one request each, over TLS.
+    #[arg(long, default_value_t = 8000, value_parser = clap::value_parser!(u32).range(0..=200_000))]
+    pub idle_secure: u32,
+    /// Clients that stop in the middle of a handshake of TLS.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(0..=200_000))]
+    pub stopped: u32,
+    /// Clients that send a byte of a ClientHello every second.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(0..=200_000))]
+    pub slow_hello: u32,
     /// Requests per second of the healthy client (open loop).
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub rate: u64,

@@ -1,11 +1,12 @@
-//! A crowd of clients that use a node's resources: idle, slow, deaf and resetting ones.
+//! A crowd of clients that use a node's resources: idle, slow, deaf and resetting ones, and those
+//! that are slow with a handshake of TLS.
 //!
 //! Owns their sockets, which are opened in `gather` and `press` and closed by drop. They are bound
 //! to several addresses of 127.0.0.0/8, so that neither ports nor the node's limit on connections
 //! of one address run out. One thread drives all of them, and spreads its work evenly over time: a
 //! burst would delay the healthy client.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +20,9 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use crate::alone::Error;
-use crate::interrupt;
 use crate::reply::ReplyParser;
+use crate::tls::{Stream, Tls};
+use crate::{interrupt, target};
 
 /// The connections of one address: fewer than any limit on ports or on connections of an address.
 const CONNECTIONS_PER_SOURCE: usize = 5000;
@@ -33,7 +35,7 @@ const TICK: Duration = Duration::from_millis(10);
 const ROOM: usize = 100;
 /// The ticks between two bytes of a slow client: a second.
 const TICKS_PER_TURN: usize = 100;
-/// A node's default time limit for a head.
+/// A node's default time limit for a head, and for a handshake.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The least parts that the resets of a second are spread over: at most twice the usual number in a
 /// tick.
@@ -55,26 +57,48 @@ pub enum Behaviour {
     /// They connect, and reset the connection in the middle of the request, of the reply, or
     /// between the two.
     Resetting,
+    /// They are idle after one request inside of TLS.
+    IdleSecure,
+    /// They send a ClientHello and nothing more. A client that is turned away comes back.
+    Stopped,
+    /// They send a byte of a ClientHello every second. A client that is turned away comes back.
+    SlowHello,
 }
 
 impl Behaviour {
     /// Returns whether the node has nothing to do once all clients are there.
     pub fn rests(self) -> bool {
-        matches!(self, Self::Idle | Self::Deaf)
+        matches!(self, Self::Idle | Self::Deaf | Self::IdleSecure)
+    }
+
+    /// Returns whether they, and the healthy client beside them, come to a node with TLS.
+    pub fn is_secure(self) -> bool {
+        matches!(self, Self::IdleSecure | Self::Stopped | Self::SlowHello)
+    }
+
+    /// Returns whether each of them has its turn, again and again.
+    fn takes_turns(self) -> bool {
+        matches!(self, Self::Slow | Self::Stopped | Self::SlowHello)
+    }
+
+    /// Returns how many files one of them takes in the process that has the most of it: one that
+    /// ends TLS has both ends of what it relays.
+    pub fn files(self) -> u32 {
+        if self == Self::IdleSecure { 2 } else { 1 }
     }
 
     /// Returns the time over which the clients arrive. If the slow ones arrived at once, their time
     /// limits would also end in one moment, again and again.
     pub fn spread(self) -> Duration {
-        if self == Self::Slow { HEAD_TIMEOUT } else { Duration::ZERO }
+        if self.takes_turns() { HEAD_TIMEOUT } else { Duration::ZERO }
     }
 
     /// Returns the options that make the node keep them for the length of the measurement.
     pub fn options(self) -> &'static [&'static str] {
         match self {
-            Self::Idle => &["--idle-timeout", "10m"],
+            Self::Idle | Self::IdleSecure => &["--idle-timeout", "10m"],
             Self::Deaf => &["--write-timeout", "10m"],
-            Self::Slow | Self::Resetting => &[],
+            Self::Slow | Self::Resetting | Self::Stopped | Self::SlowHello => &[],
         }
     }
 
@@ -85,8 +109,19 @@ impl Behaviour {
             Self::Slow => "slow heads",
             Self::Deaf => "deaf to a large reply",
             Self::Resetting => "resets per second",
+            Self::IdleSecure => "idle inside of TLS",
+            Self::Stopped => "stopped handshakes",
+            Self::SlowHello => "slow ClientHellos",
         }
     }
+}
+
+/// One of the clients.
+#[derive(Debug)]
+struct Member {
+    stream: Stream<TcpStream>,
+    /// The bytes of a ClientHello that it has sent.
+    sent: usize,
 }
 
 /// The clients of a crowd.
@@ -96,9 +131,11 @@ pub struct Crowd {
     address: SocketAddrV4,
     hello: String,
     flood: String,
+    /// What the clients of a node with TLS speak, and what they say first.
+    tls: Option<(Tls, Vec<u8>)>,
     /// The connections open at a time, or the resets per second of [`Behaviour::Resetting`].
     count: usize,
-    members: Vec<TcpStream>,
+    members: Vec<Member>,
 }
 
 impl Crowd {
@@ -108,16 +145,19 @@ impl Crowd {
     pub fn gather(
         behaviour: Behaviour,
         address: SocketAddrV4,
+        tls: Option<Tls>,
         paths: [&str; 2],
         count: u32,
         spread: Duration,
     ) -> Result<Self, Error> {
+        let hello = tls.as_ref().map(Tls::client_hello).transpose().map_err(target::Error::from)?;
+        let tls = tls.zip(hello);
         let [hello, flood] =
             paths.map(|path| format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"));
         let bytes = if behaviour == Behaviour::Deaf { DEAF_BYTES } else { RESET_BYTES };
         let flood = flood.replacen(" HTTP/", &format!("?bytes={bytes} HTTP/"), 1);
-        let mut crowd =
-            Self { behaviour, address, hello, flood, count: count as usize, members: Vec::new() };
+        let (count_usize, members) = (count as usize, Vec::new());
+        let mut crowd = Self { behaviour, address, hello, flood, tls, count: count_usize, members };
         let started = Instant::now();
         if behaviour != Behaviour::Resetting {
             for number in 0..crowd.count {
@@ -126,7 +166,7 @@ impl Crowd {
                 thread::sleep(due.saturating_duration_since(Instant::now()));
                 match crowd.admit(number) {
                     Ok(member) => crowd.members.push(member),
-                    Err(error) if number > 0 && error.kind() == io::ErrorKind::QuotaExceeded => {
+                    Err(error) if number > 0 && error.kind() == ErrorKind::QuotaExceeded => {
                         crowd.members.truncate(number.saturating_sub(ROOM));
                         break;
                     }
@@ -157,8 +197,10 @@ impl Crowd {
         let (mut done, mut tried, mut ticks) = (0, 0, 0_u32);
         while !stop.load(Ordering::Relaxed) {
             match self.behaviour {
-                Behaviour::Idle | Behaviour::Deaf => {}
-                Behaviour::Slow => done += self.turn(ticks as usize % TICKS_PER_TURN),
+                Behaviour::Idle | Behaviour::Deaf | Behaviour::IdleSecure => {}
+                Behaviour::Slow | Behaviour::Stopped | Behaviour::SlowHello => {
+                    done += self.turn(ticks as usize % TICKS_PER_TURN);
+                }
                 Behaviour::Resetting => {
                     let due = count
                         * u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -183,46 +225,66 @@ impl Crowd {
         let mut start = [0; 12];
         let (mut open, mut ok) = (0, 0);
         for member in &self.members {
-            match member.peek(&mut start) {
+            match member.stream.socket().peek(&mut start) {
                 Ok(0) => {}
                 Ok(count) => {
                     open += 1;
                     ok += usize::from(start.get(..count) == Some(b"HTTP/1.1 200"));
                 }
-                Err(error) => open += usize::from(error.kind() == io::ErrorKind::WouldBlock),
+                Err(error) => open += usize::from(error.kind() == ErrorKind::WouldBlock),
             }
         }
         (open, ok)
     }
 
     /// Opens the connection with this number, and sends its first bytes.
-    fn admit(&self, number: usize) -> io::Result<TcpStream> {
-        let mut stream = open(number, self.address)?;
-        match self.behaviour {
-            Behaviour::Idle => {
+    fn admit(&self, number: usize) -> io::Result<Member> {
+        let mut socket = open(number, self.address)?;
+        let mut sent = 0;
+        match (self.behaviour, &self.tls) {
+            (Behaviour::Idle, _) => {
+                socket.write_all(self.hello.as_bytes())?;
+                read_reply(&mut socket)?;
+            }
+            (Behaviour::IdleSecure, Some((tls, _))) => {
+                let mut stream = Stream::new(socket, Some(tls)).map_err(io::Error::other)?;
                 stream.write_all(self.hello.as_bytes())?;
                 read_reply(&mut stream)?;
+                stream.socket().set_nonblocking(true)?;
+                return Ok(Member { stream, sent });
             }
-            Behaviour::Slow => stream.write_all(self.hello.trim_end().as_bytes())?,
-            Behaviour::Deaf => stream.write_all(self.flood.as_bytes())?,
-            Behaviour::Resetting => {}
+            (Behaviour::Stopped, Some((_, hello))) => socket.write_all(hello)?,
+            (Behaviour::SlowHello, Some((_, hello))) => {
+                sent = 1;
+                socket.write_all(hello.get(..sent).unwrap_or_default())?;
+            }
+            (Behaviour::Slow, _) => socket.write_all(self.hello.trim_end().as_bytes())?,
+            (Behaviour::Deaf, _) => socket.write_all(self.flood.as_bytes())?,
+            (Behaviour::Resetting | Behaviour::IdleSecure, _)
+            | (Behaviour::Stopped | Behaviour::SlowHello, None) => {}
         }
-        stream.set_nonblocking(true)?;
-        Ok(stream)
+        socket.set_nonblocking(true)?;
+        Ok(Member { stream: Stream::Plain(socket), sent })
     }
 
     /// Sends a byte from every slow client whose turn it is. Opens those again that were ended.
     fn turn(&mut self, turn: usize) -> u64 {
         let mut opened = 0;
         for number in (turn..self.members.len()).step_by(TICKS_PER_TURN) {
-            let mut member = &self.members[number];
-            let waits = matches!(member.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-            if waits && member.write(b"a").is_ok() {
+            let member = &mut self.members[number];
+            let mut socket = member.stream.socket();
+            let next = match (self.behaviour, &self.tls) {
+                (Behaviour::Stopped, _) => &[],
+                (_, Some((_, hello))) => hello.get(member.sent..=member.sent).unwrap_or(&[]),
+                _ => b"a".as_slice(),
+            };
+            member.sent += next.len();
+            if is_open(socket) && (next.is_empty() || socket.write(next).is_ok()) {
                 continue;
             }
             // The client is refused for now, and tries again at its next turn.
-            if let Ok(stream) = self.admit(number) {
-                self.members[number] = stream;
+            if let Ok(member) = self.admit(number) {
+                self.members[number] = member;
                 opened += 1;
             }
         }
@@ -265,17 +327,29 @@ fn open(number: usize, address: SocketAddrV4) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn read_reply(stream: &mut TcpStream) -> io::Result<()> {
+/// Reads away what has come. Returns whether more may.
+fn is_open(mut socket: &TcpStream) -> bool {
+    let mut buffer = [0; 4096];
+    loop {
+        match socket.read(&mut buffer) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        }
+    }
+}
+
+fn read_reply(stream: &mut impl Read) -> io::Result<()> {
     let (mut parser, mut buffer) = (ReplyParser::default(), [0; 4096]);
     loop {
         let count = stream.read(&mut buffer)?;
         if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(ErrorKind::UnexpectedEof.into());
         }
         let parsed = parser.feed(&buffer[..count], &mut |_| {});
         match parsed.map_err(io::Error::other)?.1 {
             Some(head) if head.status == 200 => return Ok(()),
-            Some(head) if head.status == 503 => return Err(io::ErrorKind::QuotaExceeded.into()),
+            Some(head) if head.status == 503 => return Err(ErrorKind::QuotaExceeded.into()),
             Some(head) => return Err(io::Error::other(format!("status {}", head.status))),
             None => {}
         }
@@ -312,7 +386,7 @@ mod tests {
     fn who_is_turned_away_is_not_open_and_comes_back_if_slow() {
         let (listener, address) = listener();
         let mut crowd =
-            Crowd::gather(Behaviour::Slow, address, ["/a", "/b"], 2, Duration::ZERO).unwrap();
+            Crowd::gather(Behaviour::Slow, address, None, ["/a", "/b"], 2, Duration::ZERO).unwrap();
         let (mut first, _) = listener.accept().unwrap();
         let second = listener.accept().unwrap();
         assert_eq!(crowd.open(), (2, 0));
@@ -329,13 +403,41 @@ mod tests {
     }
 
     #[test]
+    fn who_is_slow_with_a_handshake_sends_one_hello_bytewise_and_begins_again_when_it_is_closed() {
+        let (listener, address) = listener();
+        let tls = Tls::new("127.0.0.1", b"http/1.1", false).unwrap();
+        let gather = |behaviour| {
+            let tls = Some(tls.clone());
+            Crowd::gather(behaviour, address, tls, ["/a", "/b"], 1, Duration::ZERO).unwrap()
+        };
+        let mut crowd = gather(Behaviour::SlowHello);
+        let (mut server, _) = listener.accept().unwrap();
+        let (_, hello) = crowd.tls.clone().unwrap();
+        assert_eq!((0..5 * TICKS_PER_TURN).map(|turn| crowd.turn(turn % 100)).sum::<u64>(), 0);
+        let mut read = [0; 6];
+        server.read_exact(&mut read).unwrap();
+        assert_eq!(read, hello[..6]);
+        let mut crowd = gather(Behaviour::Stopped);
+        let (mut server, _) = listener.accept().unwrap();
+        let mut read = vec![0; hello.len()];
+        server.read_exact(&mut read).unwrap();
+        assert_eq!(read[0], 22, "a handshake's record");
+        server.write_all(b"the server's part").unwrap();
+        assert_eq!(crowd.turn(0), 0);
+        drop(server);
+        assert_eq!(crowd.turn(0), 1);
+        listener.accept().unwrap();
+    }
+
+    #[test]
     fn a_reset_is_one() {
         let (listener, address) = listener();
         let crowd =
-            Crowd::gather(Behaviour::Resetting, address, ["/a", "/b"], 1, Duration::ZERO).unwrap();
+            Crowd::gather(Behaviour::Resetting, address, None, ["/a", "/b"], 1, Duration::ZERO)
+                .unwrap();
         crowd.reset(1).unwrap();
         let mut request = Vec::new();
         let error = listener.accept().unwrap().0.read_to_end(&mut request).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
 }

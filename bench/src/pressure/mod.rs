@@ -18,14 +18,14 @@ use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
 
-use crate::alone::{Error, Provenance, expect_ok, worker};
+use crate::alone::{Error, Provenance, edge, expect_ok, worker};
 use crate::cli::PressureArguments;
 use crate::client::{Rate, RequestMix};
 use crate::load::{self, Load};
 use crate::server::{self, Instances, LOAD_CORE, Node, SERVER_CORE};
 use crate::smaps::Sample;
 use crate::target::{Request, Target};
-use crate::{client, cpu, output, quiet};
+use crate::{client, cpu, output, quiet, tls};
 use crowd::{Behaviour, Crowd};
 use result::{Footprint, Pressure, Row, Settings};
 
@@ -49,6 +49,9 @@ pub fn command(arguments: &PressureArguments) -> Result<(), Error> {
         (Behaviour::Slow, arguments.slow),
         (Behaviour::Deaf, arguments.deaf),
         (Behaviour::Resetting, arguments.resets),
+        (Behaviour::IdleSecure, arguments.idle_secure),
+        (Behaviour::Stopped, arguments.stopped),
+        (Behaviour::SlowHello, arguments.slow_hello),
     ] {
         if asked == 0 {
             continue;
@@ -81,12 +84,12 @@ fn crowd_core() -> usize {
 }
 
 /// As many of a crowd as there may be files for: the worker, too, needs one for each, under the
-/// same limit.
+/// same limit, and what ends TLS two.
 fn possible(behaviour: Behaviour, asked: u32, provenance: &mut Provenance) -> Result<u32, Error> {
     if behaviour == Behaviour::Resetting {
         return Ok(asked);
     }
-    let most = client::open_files_max()?.saturating_sub(OTHER_FILES);
+    let most = client::open_files_max()?.saturating_sub(OTHER_FILES) / behaviour.files();
     if asked > most {
         provenance.warnings.push(format!(
             "{}: {most} instead of {asked}, for the hard limit on open files (ulimit -Hn)",
@@ -102,6 +105,8 @@ fn possible(behaviour: Behaviour, asked: u32, provenance: &mut Provenance) -> Re
 struct Subject {
     node: Node,
     worker: u32,
+    /// What ends TLS.
+    edge: u32,
     healthy: Target,
     body: Vec<u8>,
 }
@@ -114,7 +119,8 @@ impl Subject {
         count: u32,
         provenance: &mut Provenance,
     ) -> Result<Self, Error> {
-        let node = Node::start_with(binary, behaviour.options())?;
+        let start = if behaviour.is_secure() { Node::start_secure } else { Node::start_with };
+        let node = start(binary, behaviour.options())?;
         let hello = node.deploy(component, HEALTHY, Instances::Fresh)?;
         // All of the deaf are to be served, not to wait for one another.
         let concurrency = count.max(1000).to_string();
@@ -126,7 +132,8 @@ impl Subject {
         let healthy = node.target(HEALTHY)?;
         let fetched = healthy.fetch(&Request::get())?;
         expect_ok(HEALTHY, &fetched)?;
-        Ok(Self { worker: worker(&node)?, node, healthy, body: fetched.body })
+        let (worker, edge) = (worker(&node)?, edge(&node)?);
+        Ok(Self { worker, edge, node, healthy, body: fetched.body })
     }
 
     /// Alone, then beside the crowd.
@@ -147,8 +154,9 @@ impl Subject {
         let SocketAddr::V4(address) = self.healthy.resolve()? else {
             unreachable!("the node was told to listen on 127.0.0.1")
         };
-        let mut crowd =
-            Crowd::gather(behaviour, address, ["/hello/", "/flood/"], count, behaviour.spread())?;
+        let tls = self.healthy.tls(tls::HTTP1, false)?;
+        let (paths, spread) = (["/hello/", "/flood/"], behaviour.spread());
+        let mut crowd = Crowd::gather(behaviour, address, tls, paths, count, spread)?;
         let (settled, after) = if behaviour.rests() { self.look()? } else { (true, before) };
         let stop = AtomicBool::new(false);
         let (beside, happened) = thread::scope(|scope| {
@@ -173,13 +181,15 @@ impl Subject {
     }
 
     fn look(&self) -> Result<(bool, Footprint), Error> {
-        let quiet = quiet::wait(self.node.child.id(), QUIET, || Ok(Sample::of(self.worker)?.rss))?;
+        let figure = || Ok(Sample::of(self.worker)?.rss + Sample::of(self.edge)?.rss);
+        let quiet = quiet::wait(self.node.child.id(), QUIET, figure)?;
         Ok((quiet.settled, self.footprint()?))
     }
 
     fn footprint(&self) -> Result<Footprint, Error> {
         Ok(Footprint {
             worker: Sample::of(self.worker)?,
+            edge: Sample::of(self.edge)?,
             engine: Sample::of(self.node.child.id())?,
             socket_buffers: socket_buffers(),
         })

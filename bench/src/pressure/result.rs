@@ -47,6 +47,8 @@ pub struct Settings {
 pub struct Footprint {
     /// The worker's memory.
     pub worker: Sample,
+    /// The memory of the process that ends TLS.
+    pub edge: Sample,
     /// The engine's memory.
     pub engine: Sample,
     /// The buffers of all TCP sockets of the network namespace, at both ends of each connection.
@@ -92,6 +94,8 @@ pub struct Row {
 pub struct Each {
     /// Resident memory of the worker.
     pub worker: f64,
+    /// Resident memory of the process that ends TLS.
+    pub edge: f64,
     /// Resident memory of the engine.
     pub engine: f64,
     /// The kernel's buffers at both ends.
@@ -116,6 +120,7 @@ impl Row {
             p99_ratio: ratio(|latency| latency.p99_us),
             each: Each {
                 worker: each(before.worker.rss, after.worker.rss),
+                edge: each(before.edge.rss, after.edge.rss),
                 engine: each(before.engine.rss, after.engine.rss),
                 socket_buffers: buffers.map(|(before, after)| each(before, after)),
             },
@@ -188,7 +193,8 @@ impl fmt::Display for Row {
         )?;
         write!(f, "{:>8.2}{:>8}", self.p99_ratio, self.beside.errors.total())?;
         if self.open_at_the_end > 0 {
-            write!(f, "{:>10.0}{:>10.0}", self.each.worker, self.each.engine)?;
+            let Each { worker, edge, engine, .. } = self.each;
+            write!(f, "{worker:>10.0}{edge:>10.0}{engine:>10.0}")?;
             if let Some(buffers) = self.each.socket_buffers {
                 write!(f, "{buffers:>10.0}")?;
             }
@@ -220,8 +226,8 @@ impl fmt::Display for Pressure {
         write!(f, "{:>9}{:>9}{:>9}{:>9}", "p50 µs", "beside", "p99 µs", "beside")?;
         writeln!(
             f,
-            "{:>8}{:>8}{:>10}{:>10}{:>10}",
-            "ratio", "errors", "worker B", "engine B", "kernel B"
+            "{:>8}{:>8}{:>10}{:>10}{:>10}{:>10}",
+            "ratio", "errors", "worker B", "edge B", "engine B", "kernel B"
         )?;
         for row in &self.rows {
             writeln!(f, "{row}")?;

@@ -38,6 +38,14 @@ impl Node {
         Self::start_in(binary, options, scratch, data, None)
     }
 
+    /// The same inside of TLS, with a certificate of its own.
+    pub fn start_secure(binary: &Path, options: &[&str]) -> Result<Self, Error> {
+        let scratch = child::scratch("sockhop")?;
+        let data = scratch.path().join("data");
+        let certificate = Certificate::make(scratch.path())?;
+        Self::start_in(binary, options, scratch, data, Some(&certificate))
+    }
+
     /// The same with a data folder that may outlive it, and inside of TLS if there is a
     /// certificate.
     fn start_in(

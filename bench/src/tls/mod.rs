@@ -69,6 +69,19 @@ impl Tls {
         Ok(Self { config: Arc::new(config), name })
     }
 
+    /// Returns what a client says first: a ClientHello, in its record.
+    ///
+    /// # Errors
+    /// If the library refuses the name or the one suite.
+    pub fn client_hello(&self) -> Result<Vec<u8>, Error> {
+        let (mut connection, mut hello) = (self.connection()?, Vec::new());
+        while connection.wants_write() {
+            // A vector takes everything.
+            let _ = connection.write_tls(&mut hello);
+        }
+        Ok(hello)
+    }
+
     /// Returns a connection that has not said anything yet.
     fn connection(&self) -> Result<ClientConnection, rustls::Error> {
         ClientConnection::new(Arc::clone(&self.config), self.name.clone())
