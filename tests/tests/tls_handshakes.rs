@@ -101,6 +101,22 @@ fn a_hello_may_be_large_and_come_in_pieces() {
     node.stop();
 }
 
+#[test]
+fn who_stops_in_a_handshake_does_not_hold_up_a_node_that_stops() {
+    let site = Site::default();
+    let node = site.node().option("--head-timeout", "1m").option("--drain-timeout", "1m");
+    let mut node = node.start();
+    let mut hello = Vec::new();
+    client(&ClientConfig::clone(&site.authority.client())).write_tls(&mut hello).unwrap();
+    let mut stopped = connect(tls_address(&node));
+    stopped.write_all(&hello).unwrap();
+    // The server's part has come: the handshake is under way.
+    stopped.read_exact(&mut [0]).unwrap();
+    node.stop_within(SOON);
+    let mut rest = Vec::new();
+    stopped.read_to_end(&mut rest).unwrap();
+}
+
 /// Returns a number of two bytes.
 fn number(bytes: &[u8]) -> usize {
     usize::from(u16::from_be_bytes([bytes[0], bytes[1]]))

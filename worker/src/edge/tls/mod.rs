@@ -35,6 +35,10 @@ use crate::link::{Inbox, Outbox};
 use crate::log;
 use crate::origin::NODE_ADDRESS;
 
+/// How long a drain waits for clients that have not sent a byte of a request: one that means well
+/// is through its handshake in a few round trips.
+const HANDSHAKES_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// What an edge is started with.
 pub(crate) struct Parts {
     pub(crate) row: usize,
@@ -55,6 +59,7 @@ struct Edge {
 #[derive(Debug, Clone, Copy)]
 struct Drain {
     ending: Ending,
+    begun: Instant,
     deadline: Instant,
 }
 
@@ -133,8 +138,9 @@ impl Edge {
                 tracing::debug!("the node's new settings are taken over");
             }
             (ToWorker::Drain { ending, deadline_ms }, None) => {
-                let deadline = Instant::now() + Duration::from_millis(u64::from(deadline_ms));
-                self.drain = Some(Drain { ending, deadline });
+                let begun = Instant::now();
+                let deadline = begun + Duration::from_millis(u64::from(deadline_ms));
+                self.drain = Some(Drain { ending, begun, deadline });
                 self.sessions.drain();
                 self.outbox.send(ToEngine::Draining, None);
             }
@@ -167,11 +173,14 @@ impl Edge {
     /// Resolves when nothing is left to wait for after a drain has begun, or when its deadline has
     /// come. Never does while there is no drain.
     async fn drained(&self) {
-        let Some(Drain { ending, deadline }) = self.drain else { return pending().await };
+        let Some(Drain { ending, begun, deadline }) = self.drain else { return pending().await };
         let over = async {
-            match ending {
-                Ending::Close => self.connections.none_open().await,
-                Ending::GiveBack => self.connections.no_handshakes().await,
+            let shaken = self.connections.no_handshakes();
+            if timeout_at(begun + HANDSHAKES_TIMEOUT, shaken).await.is_err() {
+                self.connections.abort_handshakes();
+            }
+            if ending == Ending::Close {
+                self.connections.none_open().await;
             }
             // Clients were told to open other connections. What they have asked for by then still
             // needs an engine.
