@@ -53,6 +53,45 @@ fn kv(node: &Node, arguments: &[&str]) -> String {
 }
 
 #[test]
+fn what_is_written_with_spins_sdk_uses_the_same_buckets() {
+    let node = Node::start();
+    node.deploy("spin-store", "a", &["--kv", "orders=shop", "--kv-calls", "4"]);
+    node.deploy("keyvalue", "b", &["--kv", "orders=shop"]);
+    let ask = |method: &str, path: &str, body: &[u8]| {
+        let mut connection = node.connect();
+        connection.send(request(method, &format!("/a{path}"), &[], body));
+        let reply = connection.reply();
+        (reply.status(), reply.text())
+    };
+    let empty = |status: u16| (status, String::new());
+    assert_eq!(ask("GET", "/x", b""), empty(404));
+    assert_eq!(ask("OPTIONS", "/x", b"").0, 404);
+    assert_eq!(ask("PUT", "/x", b"one"), empty(204));
+    assert_eq!(ask("GET", "/x", b""), (200, "one".to_owned()));
+    assert_eq!(ask("OPTIONS", "/x", b"").0, 200);
+    assert_eq!(ask("PUT", "/z?store=orders", b"3"), empty(204));
+    assert_eq!(get(&node, "b", "x"), Value::Null, "that bucket is a's own");
+    assert_eq!(done(&node, "b", 2, &json!([["open", "orders"], ["get", "z"]]))[1], "3");
+    assert_eq!(ask("DELETE", "/x", b""), empty(204));
+    assert_eq!(ask("GET", "/", b""), empty(200));
+    let (status, why) = ask("GET", "/x?store=other", b"");
+    assert_eq!((status, why.contains("NoSuchStore")), (500, true), "{why}");
+    // Keys come in pages of a thousand, each of which is a call.
+    let fill = |from: u64| {
+        let entries: Vec<Value> =
+            (from..from + 1000).map(|at| json!([format!("{at:05}"), "v"])).collect();
+        done(&node, "b", 2, &json!([["open", "orders"], ["set-many", entries]]));
+    };
+    (0..3).for_each(|part| fill(part * 1000));
+    let (status, keys) = ask("GET", "/?store=orders", b"");
+    let keys: Vec<&str> = keys.lines().collect();
+    assert_eq!((status, keys.len(), keys[0], keys[3000]), (200, 3001, "00000", "z"));
+    (3..4).for_each(|part| fill(part * 1000));
+    let (status, why) = ask("GET", "/?store=orders", b"");
+    assert_eq!((status, why.contains("--kv-calls")), (500, true), "{why}");
+}
+
+#[test]
 fn every_operation_does_what_both_drafts_say() {
     let node = Node::start();
     node.deploy("keyvalue", "a", &[]);

@@ -41,7 +41,7 @@ pub enum InspectError {
     #[error("the kind {} was asked for, but the file is of kind {found}; leave --kind out, or deploy another file", wanted.name())]
     OtherKind { wanted: FileKind, found: &'static str },
     #[error(
-        "the component imports {import:?}, which this node does not have for it; it has the interfaces of WASI 0.2 and wasi:http 0.2, wasi:config/store@0.2.0-rc.1, wasi:keyvalue@0.2.0-draft and -draft2, and for components that export wasi:http/handler@0.3 those of 0.3"
+        "the component imports {import:?}, which this node does not have for it; it has the interfaces of WASI 0.2 and wasi:http 0.2, wasi:config/store@0.2.0-rc.1, wasi:keyvalue@0.2.0-draft and -draft2, fermyon:spin/key-value@2.0.0, and for components that export wasi:http/handler@0.3 those of 0.3"
     )]
     Import { import: String },
     #[error(

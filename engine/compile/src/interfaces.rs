@@ -13,6 +13,9 @@ const CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
 const KEYVALUE: ([&str; 2], [&str; 3]) =
     (["0.2.0-draft", "0.2.0-draft2"], ["store", "atomics", "batch"]);
 
+/// What programs written with Spin's SDK have for the same purpose.
+const SPIN_KEY_VALUE: &str = "fermyon:spin/key-value@2.0.0";
+
 /// Packages and interfaces of WASI 0.2.
 const WASI_0_2: [(&str, &[&str]); 7] = [
     (
@@ -81,7 +84,7 @@ pub(super) fn has(kind: Kind, import: &str) -> bool {
     let in_table = |table: &[(&str, &[&str])]| {
         table.iter().any(|(known, interfaces)| *known == package && interfaces.contains(&interface))
     };
-    import == CONFIG
+    [CONFIG, SPIN_KEY_VALUE].contains(&import)
         || (package == "wasi:keyvalue"
             && KEYVALUE.0.contains(&version)
             && KEYVALUE.1.contains(&interface))
@@ -111,6 +114,7 @@ mod tests {
             CONFIG,
             "wasi:keyvalue/store@0.2.0-draft",
             "wasi:keyvalue/atomics@0.2.0-draft2",
+            SPIN_KEY_VALUE,
         ] {
             assert!(
                 has(Kind::Http02, import)

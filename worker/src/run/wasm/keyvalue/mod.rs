@@ -1,4 +1,5 @@
-//! `wasi:keyvalue` for guests: two drafts of it ([`draft`], [`draft2`]) over what is here.
+//! Buckets for guests: two drafts of `wasi:keyvalue` ([`draft`], [`draft2`]) and what Spin had before
+//! them ([`spin`]), over what is here.
 //!
 //! A bucket is the function's own, or one that it was granted. Each operation is a question to the
 //! engine, for whose answer the guest waits without holding the thread; the engine knows for itself
@@ -7,6 +8,7 @@
 
 mod draft;
 mod draft2;
+mod spin;
 
 use std::sync::Arc;
 
@@ -19,18 +21,21 @@ use crate::guest_log::GuestStream;
 use crate::run::Spec;
 use crate::state::State;
 
-/// Adds both drafts to a linker. `view` returns what they work on.
+/// Adds all of them to a linker. `view` returns what they work on.
 pub(super) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     view: fn(&mut T) -> View<'_>,
 ) -> Result<()> {
     draft::add_to_linker(linker, view)?;
-    draft2::add_to_linker(linker, view)
+    draft2::add_to_linker(linker, view)?;
+    spin::add_to_linker(linker, view)
 }
 
 /// Returns whether a component imports any of it.
 pub(super) fn is_imported(component: &types::Component, engine: &Engine) -> bool {
-    component.imports(engine).any(|(name, _)| name.starts_with("wasi:keyvalue/"))
+    let prefixes = ["wasi:keyvalue/", "fermyon:spin/key-value@"];
+    let is_one = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    component.imports(engine).any(|(name, _)| is_one(name))
 }
 
 /// What a function may use. Cheap to clone; there is one for each runner whose code imports it.
