@@ -81,10 +81,10 @@ impl Behaviour {
         matches!(self, Self::Slow | Self::Stopped | Self::SlowHello)
     }
 
-    /// Returns how many files one of them takes in the process that has the most of it: one that
-    /// ends TLS has both ends of what it relays.
+    /// Returns how many files one of them may take in one process: what ends TLS has the client's
+    /// socket, and for a moment both ends of a pair.
     pub fn files(self) -> u32 {
-        if self == Self::IdleSecure { 2 } else { 1 }
+        if self == Self::IdleSecure { 3 } else { 1 }
     }
 
     /// Returns the time over which the clients arrive. If the slow ones arrived at once, their time
@@ -166,7 +166,7 @@ impl Crowd {
                 thread::sleep(due.saturating_duration_since(Instant::now()));
                 match crowd.admit(number) {
                     Ok(member) => crowd.members.push(member),
-                    Err(error) if number > 0 && error.kind() == ErrorKind::QuotaExceeded => {
+                    Err(error) if number > 0 && crowd.is_full(&error) => {
                         crowd.members.truncate(number.saturating_sub(ROOM));
                         break;
                     }
@@ -181,6 +181,14 @@ impl Crowd {
             }
         }
         Ok(crowd)
+    }
+
+    /// Returns whether the node has told the next one to go. It closes those that speak TLS without
+    /// a word.
+    fn is_full(&self, error: &io::Error) -> bool {
+        let ends = [ErrorKind::ConnectionReset, ErrorKind::UnexpectedEof];
+        error.kind() == ErrorKind::QuotaExceeded
+            || (self.tls.is_some() && ends.contains(&error.kind()))
     }
 
     /// Returns the number of its connections, or its resets per second.

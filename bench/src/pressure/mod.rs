@@ -84,7 +84,7 @@ fn crowd_core() -> usize {
 }
 
 /// As many of a crowd as there may be files for: the worker, too, needs one for each, under the
-/// same limit, and what ends TLS two.
+/// same limit, and what ends TLS up to three.
 fn possible(behaviour: Behaviour, asked: u32, provenance: &mut Provenance) -> Result<u32, Error> {
     if behaviour == Behaviour::Resetting {
         return Ok(asked);

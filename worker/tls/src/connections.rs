@@ -12,7 +12,7 @@ use std::time::Duration;
 use abi::limits::HANDSHAKES_MAX;
 use abi::origin::Origin;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -50,6 +50,8 @@ pub struct Connections {
     open: Cell<usize>,
     /// The tasks whose client has not yet sent a byte inside of TLS, the oldest first.
     handshakes: RefCell<BTreeMap<u64, AbortHandle>>,
+    /// Who answers a client's hello.
+    turn: Mutex<()>,
     /// The number of the next connection.
     next: Cell<u64>,
     /// Notified whenever a handshake is over, or a connection.
@@ -74,6 +76,7 @@ impl Connections {
             scratch: RefCell::default(),
             open: Cell::new(0),
             handshakes: RefCell::default(),
+            turn: Mutex::default(),
             next: Cell::new(0),
             changed: Notify::new(),
         })
@@ -175,7 +178,7 @@ impl Connections {
         let opened = {
             // Apart from this task's own memory, which is there for all of the connection.
             let configs = || Rc::clone(&self.configs.borrow());
-            let opening = Box::pin(handshake::open(&socket, &read, configs));
+            let opening = Box::pin(handshake::open(&socket, &read, configs, &self.turn));
             timeout(first_byte, opening).await
         };
         drop(read);
