@@ -22,9 +22,9 @@ export function cronTable({ name, signal, repeat }) {
             { title: "Schedule", head: true, text: (row) => `${row.schedule}${row.time_zone ? ` (${row.time_zone})` : ""}` },
             name === undefined && { title: "Function", node: (row) => link(["functions", row.function], row.function) },
             { title: "Path", wide: true, text: (row) => `${row.path}${row.alias ? ` @${row.alias}` : ""}` },
-            { title: "Next", text: (row) => (row.error ? row.error : moment(row.next_ms)) },
+            { title: "Next", wide: true, text: (row) => (row.error ? row.error : moment(row.next_ms)) },
             { title: "Last run", node: lastRun, stamp: (row) => JSON.stringify([row.last, row.running]) },
-            { title: "", node: (row) => el("span", { class: "actions" }, run(row), removal(row)) },
+            { title: "Actions", act: true, node: (row) => el("span", { class: "actions" }, run(row), removal(row)) },
         ].filter(Boolean),
     });
 
@@ -38,7 +38,7 @@ export function cronTable({ name, signal, repeat }) {
             const ran = await call(RunCron, { parameters: { id } });
             await load();
             return ran;
-        }, (ran) => `It was answered ${ran.status ?? ran.error}.`), { label: `Run ${schedule} now` });
+        }, (ran) => `It was answered ${ran.status ?? ran.error}.`), { label: `Run now ${schedule}` });
         return act;
     }
 

@@ -53,9 +53,17 @@ export function button(text, click, { kind = "", label } = {}) {
     return el("button", { type: "button", class: kind, "aria-label": label, click }, text);
 }
 
-// A field of a form with its label.
+let fields = 0;
+
+// A field of a form with its label, and a hint that belongs to it.
 export function field(label, input, hint) {
-    return el("label", { class: "field" }, el("span", {}, label), input, hint && el("small", {}, hint));
+    fields += 1;
+    const [id, about] = [`field-${fields}`, `hint-${fields}`];
+    input.id = id;
+    if (hint) {
+        input.setAttribute("aria-describedby", about);
+    }
+    return el("div", { class: "field" }, el("label", { for: id }, label), input, hint && el("small", { id: about }, hint));
 }
 
 export function check(label, attributes = {}) {

@@ -21,7 +21,7 @@ export function domainTable({ name, signal, repeat }) {
             { title: "Alias", wide: true, text: (row) => row.alias ?? "" },
             { title: "Certificate", node: certificate, stamp: (row) => JSON.stringify(row) },
             { title: "Added", wide: true, text: (row) => moment(row.added_ms) },
-            { title: "", node: (row) => removal(row) },
+            { title: "Actions", act: true, node: (row) => removal(row) },
         ].filter(Boolean),
     });
 

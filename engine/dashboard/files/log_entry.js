@@ -3,17 +3,14 @@
 import { badge, el, link } from "./dom.js";
 import { bytes, count, micros, timeOfDay } from "./text.js";
 
-const toInvocation = (id) => link(["invocations", id], "…");
-
-// `withFunction` says whether its function is named.
+// `withFunction` says whether its function is named. Its time leads to its invocation.
 export function entryLine(entry, withFunction) {
     const [kind, ...parts] = LINES[entry.kind]?.(entry) ?? ["gap", "an entry that this build does not know"];
-    const more = entry.invocation && toInvocation(entry.invocation);
-    more?.setAttribute("aria-label", `Invocation ${entry.invocation}`);
+    const time = el("time", { datetime: entry.time, title: entry.time }, timeOfDay(entry.time));
     return el("li", { class: `entry ${kind}` },
-        el("time", { datetime: entry.time, title: entry.time }, timeOfDay(entry.time)),
+        entry.invocation ? link(["invocations", entry.invocation], time) : time,
         withFunction && entry.function && link(["functions", entry.function], entry.function),
-        el("span", { class: "text" }, ...parts), more);
+        el("span", { class: "text" }, ...parts));
 }
 
 const LINES = {

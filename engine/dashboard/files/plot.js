@@ -9,23 +9,34 @@ const HEIGHT = 72;
 // Lines do not touch the edges.
 const MARGIN = 3;
 
-// The highest value that is drawn: the next of 1, 2 or 5 above the values, so that it seldom changes.
-function ceiling(values, least) {
+// At first less than all that is kept fills a plot, but no less than this.
+const SPAN_MIN_MS = 30 * 1000;
+
+// The highest value that is drawn: the next of 1, 2 or 5 above the values, so that it seldom changes;
+// of bytes, the next power of two.
+export function ceiling(values, { least = 1, binary = false } = {}) {
     const highest = Math.max(least, ...values);
+    if (binary) {
+        return 2 ** Math.ceil(Math.log2(highest));
+    }
     const power = 10 ** Math.floor(Math.log10(highest));
     return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= highest * 0.999);
 }
 
+// How much time a plot of these `times` shows.
+const span = (times) => Math.min(KEPT_MS, Math.max(SPAN_MIN_MS, times.at(-1) - times[0]));
+
+const across = (times, at) => WIDTH * (1 - (times.at(-1) - times[at]) / span(times));
+
 // Points of `values`, which are at `times` up to now, as a path; what is missing is a gap.
 function path(times, values, top) {
-    const now = times.at(-1);
     let drawing = false;
     const steps = values.map((value, at) => {
         if (value === undefined) {
             drawing = false;
             return "";
         }
-        const x = WIDTH * (1 - (now - times[at]) / KEPT_MS);
+        const x = across(times, at);
         const y = HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * Math.min(1, value / top);
         const step = `${drawing ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`;
         drawing = true;
@@ -37,35 +48,35 @@ function path(times, values, top) {
 const frame = (...children) =>
     svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" }, ...children);
 
-// A plot with a title. `series` are `{name, of(figures), kind}`; `show` writes a value.
-export function plot({ title, series, show, least = 1 }) {
+// A plot with a title. `series` are `{name, of(figures), kind}`; `show` writes a value; `scale` is as
+// for `ceiling`.
+export function plot({ title, series, show, scale }) {
     const lines = series.map(({ kind }) => svg("path", { class: `line ${kind ?? ""}` }));
     const cursor = svg("line", { class: "cursor", y1: 0, y2: HEIGHT });
     const drawing = frame(svg("line", { class: "grid", x1: 0, x2: WIDTH, y1: MARGIN, y2: MARGIN }), ...lines, cursor);
     const value = el("span", { class: "value" });
     const when = el("span", { class: "when" });
-    const scale = el("span", { class: "scale", "aria-hidden": "true" });
-    const chart = el("div", { class: "chart" }, drawing, scale);
+    const chart = el("div", { class: "chart" }, drawing);
     const node = el("figure", { class: "plot" }, el("figcaption", {}, el("span", { class: "title" }, title), when, value), chart);
     let times = [];
     let drawn = series.map(() => []);
+    let top;
     let pointed;
 
     function tell() {
         const at = pointed ?? times.length - 1;
-        const several = series.length > 1;
-        const texts = series.map(({ name }, one) => `${several ? `${name} ` : ""}${show(drawn[one][at])}`);
-        value.textContent = texts.join(" · ");
-        const ago = pointed === undefined ? 0 : Math.round((times.at(-1) - times[at]) / 1000);
-        when.textContent = ago > 0 ? `${ago} s ago` : "";
-        const x = pointed === undefined ? -10 : WIDTH * (1 - (times.at(-1) - times[at]) / KEPT_MS);
-        cursor.setAttribute("x1", x);
-        cursor.setAttribute("x2", x);
+        value.replaceChildren(...series.map(({ name, kind }, one) =>
+            el("span", {}, name && el("span", { class: `name ${kind ?? ""}` }, name), ` ${show(drawn[one][at])}`)));
+        const ago = Math.round((times.at(-1) - times[at]) / 1000);
+        const range = top === undefined ? "" : `up to ${show(top)}`;
+        when.textContent = pointed === undefined ? range : `${ago} s ago`;
+        cursor.setAttribute("visibility", pointed === undefined ? "hidden" : "visible");
+        ["x1", "x2"].forEach((end) => cursor.setAttribute(end, times.length ? across(times, at) : 0));
     }
 
     chart.addEventListener("pointermove", (event) => {
         const box = chart.getBoundingClientRect();
-        const wanted = times.at(-1) - (1 - (event.clientX - box.left) / box.width) * KEPT_MS;
+        const wanted = times.at(-1) - (1 - (event.clientX - box.left) / box.width) * span(times);
         const distances = times.map((time) => Math.abs(time - wanted));
         pointed = times.length ? distances.indexOf(Math.min(...distances)) : undefined;
         tell();
@@ -79,9 +90,9 @@ export function plot({ title, series, show, least = 1 }) {
     function draw(past) {
         times = past.map((figures) => figures.atMs);
         drawn = series.map(({ of }) => past.map((figures) => of(figures)));
-        const top = ceiling(drawn.flat().filter((one) => one !== undefined), least);
+        const known = drawn.flat().filter((one) => one !== undefined);
+        top = known.length ? ceiling(known, scale) : undefined;
         lines.forEach((line, one) => line.setAttribute("d", path(times, drawn[one], top)));
-        scale.textContent = show(top);
         tell();
     }
     return { node, draw };
@@ -94,7 +105,7 @@ export function spark(of) {
     node.classList.add("spark");
     function draw(past) {
         const values = past.map(of);
-        const top = ceiling(values.filter((one) => one !== undefined), 1);
+        const top = ceiling(values.filter((one) => one !== undefined));
         line.setAttribute("d", path(past.map((figures) => figures.atMs), values, top));
     }
     return { node, draw };

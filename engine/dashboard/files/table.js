@@ -2,14 +2,15 @@
 // reader is, by focus or by selection, they stay.
 //
 // A column is `{title, text(row)}`, or `{title, node(row), stamp(row)}`, whose node is made again
-// when the stamp is another. `wide` ones are left out on a narrow screen, `number`s stand right.
+// when the stamp is another. `wide` ones are left out on a narrow screen; `number`s stand right, and so
+// do buttons, in a column that is called `act`.
 
 import { el, note } from "./dom.js";
 import { printable } from "./text.js";
 
 export function liveTable({ label, columns, key, empty }) {
-    const kind = (column) => [column.wide && "wide", column.number && "number"].filter(Boolean).join(" ") || undefined;
-    const head = columns.map((column) => el("th", { scope: "col", class: kind(column) }, column.title));
+    const kind = (column) => [column.wide && "wide", column.number && "number", column.act && "act"].filter(Boolean).join(" ") || undefined;
+    const head = columns.map((column) => el("th", { scope: "col", class: kind(column) }, el("span", { class: column.act && "hidden" }, column.title)));
     const body = el("tbody");
     const table = el("table", {}, el("caption", { class: "hidden" }, label), el("thead", {}, el("tr", {}, ...head)), body);
     const scroll = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table);

@@ -38,6 +38,9 @@ export const percent = some((value) => `${digits(value)} %`);
 export const count = some((value) => value.toLocaleString("en"));
 export const text = some(printable);
 
+// So many of what is called so.
+export const counted = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
+
 const two = (value) => String(value).padStart(2, "0");
 
 // A moment, in milliseconds since 1970, as the reader's clock has it.

@@ -24,7 +24,7 @@ export function aliases(name, refresh) {
             { title: "Means", text: meant },
             { title: "Variables of its own", wide: true, text: laid },
             { title: "Set", wide: true, text: (row) => moment(row.changed_ms) },
-            { title: "", node: (row) => (row.alias === "active" ? "" : removal(row.alias)) },
+            { title: "Actions", act: true, node: (row) => (row.alias === "active" ? "" : removal(row.alias)) },
         ],
     });
 

@@ -5,7 +5,7 @@ import { attempt, confirmed, onSubmit } from "../dialog.js";
 import { block, button, el, field, note } from "../dom.js";
 import { ListStateKeys, GetStateValue, RemoveStateKey, SetStateValue } from "../endpoints.js";
 import { liveTable } from "../table.js";
-import { bytes, count } from "../text.js";
+import { bytes, counted } from "../text.js";
 
 // Of a longer value, this is shown.
 const SHOWN_BYTES = 16 * 1024;
@@ -24,7 +24,7 @@ export async function tab({ name, found, signal }) {
         empty: "It keeps nothing here.",
         columns: [
             { title: "Key", head: true, node: (row) => button(row, () => open(row), { kind: "link" }) },
-            { title: "", node: (row) => removal(row) },
+            { title: "Actions", act: true, node: (row) => removal(row) },
         ],
     });
 
@@ -33,7 +33,7 @@ export async function tab({ name, found, signal }) {
         keys = after ? [...keys, ...page.keys] : page.keys;
         next = page.next;
         more.hidden = !next;
-        total.textContent = `${count(page.keys_in_all)} keys, ${bytes(page.bytes_in_all)}`;
+        total.textContent = `${counted(page.keys_in_all, "key")}, ${bytes(page.bytes_in_all)}`;
         table.update(keys);
     }
 

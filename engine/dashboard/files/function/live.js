@@ -10,7 +10,7 @@ export function tab({ name, found }) {
     const memory = (now) => workers(now).reduce((sum, worker) => sum + worker.memory_bytes, 0);
     const plots = [
         plot({ title: "Requests", series: [{ of: (now) => own(now)?.requestsPerS }], show: rate }),
-        plot({ title: "Errors", series: [{ of: (now) => own(now)?.errorsPercent, kind: "bad" }], show: percent, least: 100 }),
+        plot({ title: "Errors", series: [{ of: (now) => own(now)?.errorsPercent, kind: "bad" }], show: percent, scale: { least: 100 } }),
         plot({
             title: "Latency",
             series: [{ name: "p50", of: (now) => own(now)?.p50 }, { name: "p99", of: (now) => own(now)?.p99, kind: "second" }],
@@ -22,7 +22,7 @@ export function tab({ name, found }) {
             show: count,
         }),
     ];
-    const ownMemory = plot({ title: "Memory of its workers", series: [{ of: memory }], show: bytes });
+    const ownMemory = plot({ title: "Memory of its workers", series: [{ of: memory }], show: bytes, scale: { binary: true } });
     const uncalled = note("It was not called since the node started.");
     const place = el("div", { class: "plots" }, plots.map((one) => one.node));
 

@@ -16,7 +16,7 @@ export async function tab({ name, signal }) {
             { title: "Name", head: true, text: (row) => row.key },
             { title: "Set", text: (row) => moment(row.set_ms) },
             { title: "Trouble", text: (row) => text(row.error) },
-            { title: "", node: (row) => removal(row.key) },
+            { title: "Actions", act: true, node: (row) => removal(row.key) },
         ],
     });
 

@@ -20,11 +20,11 @@ export function tab({ name, found, read, signal, repeat }) {
         columns: [
             { title: "Version", head: true, text: (row) => `v${row.number}` },
             { title: "Names", node: (row) => el("span", {}, row.aliases.map(shareBadge)), stamp: (row) => JSON.stringify(row.aliases) },
-            { title: "Deployed", text: (row) => moment(row.created_ms) },
+            { title: "Deployed", wide: true, text: (row) => moment(row.created_ms) },
             { title: "Kind", wide: true, text: (row) => row.kind },
             { title: "Size", wide: true, number: true, text: (row) => bytes(row.artefact_bytes) },
             { title: "Digest", wide: true, node: (row) => el("code", { title: row.artefact }, row.artefact.slice(0, 12)) },
-            { title: "", node: (row) => activation(row), stamp: (row) => JSON.stringify(row.aliases) },
+            { title: "Actions", act: true, node: (row) => activation(row), stamp: (row) => JSON.stringify(row.aliases) },
         ],
     });
 
@@ -37,7 +37,7 @@ export function tab({ name, found, read, signal, repeat }) {
         const act = button("Make active", () => attempt(act, async () => {
             await call(RollBack, { parameters: { name }, json: { version: row.version } });
             await refresh();
-        }, `v${row.number} is active.`), { label: `Make v${row.number} active` });
+        }, `v${row.number} is active.`), { label: `Make active v${row.number}` });
         return act;
     }
 

@@ -42,7 +42,7 @@ export async function page(context) {
 }
 
 function removal(name) {
-    const act = button("Remove…", async () => {
+    const act = button("Remove", async () => {
         if (await confirmed(`Remove ${name} with all its versions and secrets? It can be restored for a day.`, "Remove")) {
             const done = await attempt(act, () => call(RemoveFunction, { parameters: { name } }), `${name} is removed.`);
             if (done) {

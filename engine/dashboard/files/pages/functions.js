@@ -2,11 +2,11 @@
 
 import { call } from "../api.js";
 import { attempt } from "../dialog.js";
-import { badge, button, el, link, note } from "../dom.js";
+import { badge, button, el, link } from "../dom.js";
 import { ListFunctions, ListRemoved, RestoreFunction } from "../endpoints.js";
 import { plot, spark } from "../plot.js";
 import { liveTable } from "../table.js";
-import { bytes, count, digits, micros, moment, percent, rate } from "../text.js";
+import { bytes, count, counted, micros, moment, percent, rate } from "../text.js";
 
 const LIST_MS = 5000;
 
@@ -18,7 +18,7 @@ const PLOTS = () => [
         series: [{ name: "p50", of: (now) => now.all.p50 }, { name: "p99", of: (now) => now.all.p99, kind: "second" }],
         show: micros,
     }),
-    plot({ title: "Memory", series: [{ of: (now) => now.memoryBytes }], show: bytes }),
+    plot({ title: "Memory", series: [{ of: (now) => now.memoryBytes }], show: bytes, scale: { binary: true } }),
 ];
 
 const COLUMNS = (sparkOf) => [
@@ -78,37 +78,38 @@ export function page({ repeat, signal }) {
         table.update(functions.map((one) => ({ ...one, now: now?.functions.get(one.name) })));
         sparks.forEach((one) => one.draw(past));
         if (now) {
-            summary.textContent = `${count(functions.length)} functions, ${count(now.workers.length)} workers, ` +
-                `${count(now.connections)} connections, ${count(now.inFlight)} requests running`;
+            summary.textContent = [
+                counted(functions.length, "function"), counted(now.workers.length, "worker"),
+                counted(now.connections, "connection"), `${counted(now.inFlight, "request")} running`,
+            ].join(", ");
         }
     }
 
-    repeat(LIST_MS, async () => {
+    async function refresh() {
         functions = await call(ListFunctions, { signal });
         draw(past);
-        showRemoved(removed, await call(ListRemoved, { signal }), signal);
-    });
+        showRemoved(removed, await call(ListRemoved, { signal }), refresh);
+    }
+
+    repeat(LIST_MS, refresh);
     const node = el("div", {}, el("div", { class: "plots" }, plots.map((one) => one.node)), summary, table.node, deploying, removed);
     return { title: "Functions", node, draw };
 }
 
-// Removed functions that can be restored, each with the way back.
-function showRemoved(place, list) {
-    if (!list.length) {
-        place.replaceChildren();
+// Removed functions that can be restored, each with the way back. What is shown already stays, and
+// the focus with it.
+function showRemoved(place, list, refresh) {
+    const ids = list.map((one) => one.id).join();
+    if (place.dataset.ids === ids) {
         return;
     }
-    const known = place.dataset.ids === list.map((one) => one.id).join();
-    if (known) {
-        return;
-    }
-    place.dataset.ids = list.map((one) => one.id).join();
+    place.dataset.ids = ids;
     const rows = list.map((one) => {
         const act = button("Restore", () => attempt(act, async () => {
             await call(RestoreFunction, { parameters: { name: one.name }, json: { id: one.id } });
-            delete place.dataset.ids;
+            await refresh();
         }, `${one.name} is restored.`), { label: `Restore ${one.name}` });
         return el("li", {}, badge(one.name), ` ${one.version}, removed ${moment(one.removed_ms)}, can be restored until ${moment(one.restorable_until_ms)} `, act);
     });
-    place.replaceChildren(el("h2", {}, "Removed"), el("ul", { class: "plain" }, rows), list.length > 3 && note(`${digits(list.length)} in all.`) || "");
+    place.replaceChildren(...(list.length ? [el("h2", {}, "Removed"), el("ul", { class: "plain" }, rows)] : []));
 }

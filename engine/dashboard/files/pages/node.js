@@ -4,7 +4,7 @@ import { call } from "../api.js";
 import { addressLink, badge, el, facts, link, note } from "../dom.js";
 import { GetStatus } from "../endpoints.js";
 import { liveTable } from "../table.js";
-import { bytes, count, moment, rate, text } from "../text.js";
+import { bytes, count, counted, moment, rate, text } from "../text.js";
 
 const STATUS_MS = 2000;
 const KINDS = { ready: "good", dormant: "", starting: "warn", restarting: "bad", silent: "bad" };
@@ -23,7 +23,7 @@ export function page({ signal, repeat }) {
             { title: "Process", wide: true, number: true, text: (row) => text(row.pid) },
             { title: "Core", wide: true, number: true, text: (row) => String(row.core) },
             { title: "Requests", number: true, text: (row) => rate(row.now?.requestsPerS) },
-            { title: "Running", number: true, text: (row) => count(row.in_flight) },
+            { title: "Running", wide: true, number: true, text: (row) => count(row.in_flight) },
             { title: "Connections", wide: true, number: true, text: (row) => count(row.connections_open) },
             { title: "Modules", wide: true, number: true, text: (row) => count(row.modules) },
             { title: "Memory", number: true, text: (row) => bytes(row.memory_bytes) },
@@ -62,8 +62,8 @@ function about({ node, state }) {
             ["Functions", el("span", {}, node.listeners.map((url) => [addressLink(url), " "]).flat())],
             ["Control API", node.admin && addressLink(node.admin)],
             ["Lambda API", node.lambda_api && addressLink(node.lambda_api)],
-            ["Deployed", `${count(node.functions)} functions, generation ${count(node.generation)}, ${count(node.compilations)} compilations`],
-            ["State", state && !state.error && `${count(state.keys)} keys in ${count(state.buckets)} buckets, ${bytes(state.bytes)}`],
-            ["Cron", `${count(node.cron.schedules)} schedules; this node ${node.cron.rings ? "rings" : "does not ring"}`],
+            ["Deployed", `${counted(node.functions, "function")}, generation ${count(node.generation)}, ${counted(node.compilations, "compilation")}`],
+            ["State", state && !state.error && `${counted(state.keys, "key")} in ${counted(state.buckets, "bucket")}, ${bytes(state.bytes)}`],
+            ["Cron", `${counted(node.cron.schedules, "schedule")}; this node ${node.cron.rings ? "rings" : "does not ring"}`],
         ]));
 }
