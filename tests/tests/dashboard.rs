@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use harness::answer::Answer;
 use harness::client::request;
 use harness::node::sockhop;
 use harness::{Connection, Node, Running, guests, needs, wait};
@@ -28,9 +29,15 @@ fn node() -> Node {
 }
 
 fn admin(node: &Node) -> SocketAddr {
-    let status: Value = serde_json::from_str(&node.cli(&["status", "--json"]).stdout).unwrap();
-    let url = status["node"]["admin"].as_str().unwrap();
+    let url = node.status().node.admin.unwrap();
     url.strip_prefix("http://").unwrap().parse().unwrap()
+}
+
+/// Asks for `target` on a connection of its own.
+fn ask(address: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut connection = Connection::open(address);
+    connection.send(request("GET", target, &[headers, &[("connection", "close")]].concat(), b""));
+    Answer::read("GET", &connection.rest())
 }
 
 /// What the browser is told of a node.
@@ -134,29 +141,32 @@ fn the_first_view_is_small_and_quick() {
 #[test]
 fn its_files_need_no_token_and_all_else_does() {
     let node = node();
-    let mut connection = Connection::open(admin(&node));
-    let mut get = |target: &str, headers: &[(&str, &str)], status: u16| {
-        connection.send(request("GET", target, headers, b""));
-        let reply = connection.reply();
-        assert_eq!(reply.status(), status, "{target}: {}", reply.text());
-        reply
+    let get = |target: &str, headers: &[(&str, &str)], status: u16| {
+        let answer = ask(admin(&node), target, headers);
+        assert_eq!(answer.status, Some(status), "{target}: {}", answer.text());
+        answer
+    };
+    let header = |answer: &Answer, name: &str| {
+        let values: Vec<_> = answer.all(name).collect();
+        assert_eq!(values.len(), 1, "{name}: {answer:?}");
+        values[0].to_owned()
     };
     let page = get("/", &[], 200);
-    let policy = page.head.get("content-security-policy").unwrap();
+    let policy = header(&page, "content-security-policy");
     for part in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"] {
         assert!(policy.contains(part), "{policy}");
     }
-    assert_eq!(page.head.get("x-content-type-options"), Some("nosniff"));
-    assert_eq!(page.head.get("referrer-policy"), Some("no-referrer"));
-    let tag = page.head.get("etag").unwrap();
+    assert_eq!(header(&page, "x-content-type-options"), "nosniff");
+    assert_eq!(header(&page, "referrer-policy"), "no-referrer");
+    let tag = header(&page, "etag");
     let same = get("/", &[("if-none-match", &format!("\"other\", W/{tag}"))], 304);
-    assert_eq!(same.head.get("etag"), Some(tag));
+    assert_eq!(header(&same, "etag"), tag);
     let text = page.text();
     let script = text.split("src=\"").nth(1).unwrap().split('"').next().unwrap();
     let script = get(&format!("/{script}"), &[], 200);
-    assert!(script.head.get("cache-control").unwrap().contains("immutable"));
+    assert!(header(&script, "cache-control").contains("immutable"));
     let other = get("/dashboard/0/app.js", &[], 404);
-    assert_eq!(other.head.get("cache-control"), Some("no-store"));
+    assert_eq!(header(&other, "cache-control"), "no-store");
     for path in ["/v1/status", "/v1/top", "/v1/openapi.json"] {
         get(path, &[], 401);
     }
@@ -191,11 +201,10 @@ fn it_is_opened_through_the_socket_for_this_user_alone() {
     assert!(Path::new(arguments.trim_end()).exists());
 
     let address = url.strip_prefix("http://").unwrap().parse().unwrap();
-    let mut connection = Connection::open(address);
     for target in ["/v1/status", "/v1/functions/hello/invoke/", "/metrics", "/readyz"] {
-        assert_eq!(connection.get(target).status(), 401, "{target}");
+        assert_eq!(ask(address, target, &[]).status, Some(401), "{target}");
     }
-    assert_eq!(connection.get("/").status(), 200);
+    assert_eq!(ask(address, "/", &[]).status, Some(200));
     let functions = format!("http://{}", node.addresses()[0]);
     let files = json!({ "hello": guests::path("hello"), "counter": guests::path("counter") });
     let about = json!({ "url": url, "address": printed, "functions": functions, "files": files });
