@@ -1,5 +1,9 @@
 //! The dashboard in a real browser, against a real node under load, over the admin listener and
 //! through the Unix socket.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::fs;
 use std::net::SocketAddr;
