@@ -17,6 +17,7 @@ use std::time::Duration;
 use harness::answer::Answer;
 use harness::client::request;
 use harness::node::sockhop;
+use harness::wait::StopOnDrop;
 use harness::{Connection, Node, Running, guests, needs, wait};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -87,20 +88,11 @@ fn functions_are_seen_under_load_by_who_has_the_token() {
             });
         }
         scope.spawn(|| {
-            let _ended = Ended(&stop);
+            let _stop = StopOnDrop(&stop);
             browse("watching", &about);
         });
     });
     node.stop();
-}
-
-/// Ends the load, however the test ends.
-struct Ended<'a>(&'a AtomicBool);
-
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

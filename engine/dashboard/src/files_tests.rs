@@ -13,16 +13,11 @@ fn text(path: &str) -> &'static str {
     find(path).unwrap().text
 }
 
-/// The files that a module names by `import`, the word or the function, as paths below `files/`.
-fn imports(file: &File) -> Vec<String> {
-    let folder = Path::new(file.path).parent().unwrap();
-    let named = |line: &str| {
-        let (_, path) = line.split_once("from \"").or_else(|| line.split_once("import(\""))?;
-        Some(path.split_once('"')?.0.to_owned())
-    };
-    let resolved = |path: String| {
-        let mut parts: Vec<&str> = folder.to_str().unwrap().split('/').collect();
-        parts.retain(|part| !part.is_empty());
+/// The files that a module names behind `start`, as paths below `files/`.
+fn named(file: &File, start: &str) -> Vec<String> {
+    let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let resolved = |path: &str| {
+        let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
         for part in path.split('/') {
             match part {
                 "." => {}
@@ -32,7 +27,8 @@ fn imports(file: &File) -> Vec<String> {
         }
         parts.join("/")
     };
-    file.text.lines().filter_map(named).map(resolved).collect()
+    let paths = file.text.lines().filter_map(|line| line.split_once(start)?.1.split_once('"'));
+    paths.map(|(path, _)| resolved(path)).collect()
 }
 
 #[test]
@@ -55,16 +51,14 @@ fn all_that_is_there_is_served() {
 
 #[test]
 fn what_is_imported_is_there_and_what_the_page_needs_is_asked_for_at_once() {
+    let place = |path: &str| FILES.iter().position(|other| other.path == path);
     for (at, file) in FILES.iter().enumerate() {
-        for import in imports(file) {
-            let found = FILES.iter().position(|other| other.path == import);
-            let found = found.unwrap_or_else(|| panic!("{} imports {import}", file.path));
-            let lazy = file.text.contains("import(\"") && import.contains('/');
-            assert!(
-                at >= PRELOADED || found < PRELOADED || lazy,
-                "{import} is needed at once by {}",
-                file.path
-            );
+        for path in named(file, " from \"") {
+            let found = place(&path).unwrap_or_else(|| panic!("{} imports {path}", file.path));
+            assert!(at >= PRELOADED || found < PRELOADED, "{} needs {path} at once", file.path);
+        }
+        for path in named(file, "import(\"") {
+            assert!(place(&path).is_some(), "{} imports {path} later", file.path);
         }
     }
     assert!(FILES[..PRELOADED].iter().all(|file| file.path.ends_with(".js")));
