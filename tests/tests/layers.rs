@@ -12,7 +12,7 @@ const LAYERS: [&str; 7] = ["run", "serve", "edge", "worker", "start", "standalon
 
 /// The workspace's crates that are linked with one another, from the lowest to the highest: none
 /// depends on a later one.
-const CRATES: [&str; 27] = [
+const CRATES: [&str; 28] = [
     "sockhop-abi",
     "sockhop-sandbox",
     "sockhop-azure",
@@ -36,6 +36,7 @@ const CRATES: [&str; 27] = [
     "sockhop-state",
     "sockhop-fleet",
     "sockhop-logs",
+    "sockhop-dashboard",
     "sockhop-control",
     "sockhop-engine",
     "sockhop-worker",

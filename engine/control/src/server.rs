@@ -1,5 +1,6 @@
 //! The control API's wire: HTTP/1.1 and JSON on a Unix socket that only the node's user can open,
-//! and with `--admin` over TCP, where all under `/v1` needs the token.
+//! and with `--admin` over TCP, where all under `/v1` needs the token. The [`dashboard`], which is a
+//! client of it, is at `/`.
 //!
 //! Which paths there are, [`api::endpoints`] lists; each of the [handlers](crate::handlers) says
 //! what its own take. Errors are JSON with `error`. Owns the socket, and removes its file when the
@@ -94,6 +95,7 @@ pub async fn serve(listener: UnixListener, remote: Remote, control: Arc<Control>
         .route("/metrics", get(health::metrics))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .merge(dashboard::router())
         .with_state(Arc::clone(&control));
     let changes = Router::new()
         .serve(RestoreFunction, functions::restore)

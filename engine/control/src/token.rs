@@ -53,8 +53,9 @@ pub struct TokenError {
 }
 
 impl Token {
-    /// Returns the token itself, for who checks signatures made with it.
-    pub(crate) fn as_str(&self) -> &str {
+    /// Returns the token itself, for who hands it on, or checks signatures made with it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 
@@ -81,13 +82,20 @@ impl Token {
             }
             Err(error) => return Err(failed("read")(error)),
         }
+        let token = Self::fresh().map_err(failed("made"))?;
+        let text = format!("{}\n", token.0);
+        files::write(&path, text.as_bytes()).map_err(failed("written"))?;
+        Ok(token)
+    }
+
+    /// Returns a token that nobody has yet, and that is kept nowhere.
+    ///
+    /// # Errors
+    /// Those of reading `/dev/urandom`.
+    pub fn fresh() -> io::Result<Self> {
         let mut bytes = [0; TOKEN_BYTES];
-        File::open("/dev/urandom")
-            .and_then(|mut random| random.read_exact(&mut bytes))
-            .map_err(failed("made"))?;
-        let text = files::hex(&bytes);
-        files::write(&path, format!("{text}\n").as_bytes()).map_err(failed("written"))?;
-        Ok(Self(text))
+        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+        Ok(Self(files::hex(&bytes)))
     }
 
     /// Takes the token out of a request's headers. Returns whether it was there. Where there is a

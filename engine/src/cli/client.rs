@@ -178,6 +178,21 @@ impl Node {
         headers: &[(HeaderName, HeaderValue)],
         body: impl Into<Upload>,
     ) -> anyhow::Result<Response<Incoming>> {
+        self.pass_on(method, path, headers, body.into()).await
+    }
+
+    /// The same with any body, which may be somebody else's.
+    pub(super) async fn pass_on<B>(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: B,
+    ) -> anyhow::Result<Response<Incoming>>
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+        B: Send + Unpin + 'static,
+    {
         let remote = self.address.as_ref().filter(|address| !matches!(address, Address::Socket(_)));
         let credential = remote.map(|address| self.credential(address)).transpose()?;
         let stream = self.connect().await?;
@@ -201,7 +216,7 @@ impl Node {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let request = request.body(body.into()).with_context(|| format!("{path:?} is no path"))?;
+        let request = request.body(body).with_context(|| format!("{path:?} is no path"))?;
         let sent = sender.send_request(request).await;
         let response = sent.context("the node ended the connection; its log may say why")?;
         // A function has its own say about who may call it.

@@ -13,7 +13,7 @@ use super::Misused;
 /// line is `# TITLE: SUMMARY`.
 type Page = (&'static str, &'static str);
 
-const PAGES: [Page; 24] = [
+const PAGES: [Page; 25] = [
     ("installing", include_str!("../../guide/installing.md")),
     ("functions", include_str!("../../guide/functions.md")),
     ("websocket", include_str!("../../guide/websocket.md")),
@@ -27,6 +27,7 @@ const PAGES: [Page; 24] = [
     ("proxies", include_str!("../../guide/proxies.md")),
     ("https", include_str!("../../guide/https.md")),
     ("commands", include_str!("../../guide/commands.md")),
+    ("dashboard", include_str!("../../guide/dashboard.md")),
     ("settings", include_str!("../../guide/settings.md")),
     ("limits", include_str!("../../guide/limits.md")),
     ("errors", include_str!("../../guide/errors.md")),

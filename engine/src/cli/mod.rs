@@ -6,8 +6,8 @@
 //! there is, [`mod@invoke`] calls a function, [`remove`] removes one and restores it, [`versions`]
 //! is for versions and aliases, [`secret`] for secrets, [`kv`] for state, [`domain`] for hosts,
 //! [`cron`] for schedules, [`mod@bundle`] for
-//! other platforms, [`logs`] prints what was logged, [`mod@top`] shows it as it changes, and
-//! [`guide`] shows the manual. [`shell`] is for packagers, [`mod@print`] what commands print with.
+//! other platforms, [`logs`] prints what was logged, [`mod@top`] shows it as it changes,
+//! [`mod@dashboard`] has a browser do so, and [`guide`] shows the manual. [`shell`] is for packagers, [`mod@print`] what commands print with.
 //!
 //! Names and defaults are part of what users rely on (see the guide). Owns no fds.
 
@@ -20,6 +20,7 @@ mod address;
 mod bundle;
 mod client;
 mod cron;
+mod dashboard;
 mod deploy;
 mod domain;
 mod guide;
@@ -123,6 +124,8 @@ pub(crate) enum Command {
     Logs(logs::Logs),
     /// Watch what functions and workers do
     Top(top::Top),
+    /// Open the node's dashboard in the browser of this machine
+    Dashboard(dashboard::Dashboard),
     /// Show the manual, or a page of it
     Guide(guide::Guide),
     /// Print a script that completes the command line
@@ -219,5 +222,6 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Status(show) => client::block_on(show::status(show)),
         Command::Logs(wanted) => client::block_on(logs::run(wanted)),
         Command::Top(top) => client::block_on(top::run(top)),
+        Command::Dashboard(wanted) => client::block_on(dashboard::run(wanted)),
     }
 }
