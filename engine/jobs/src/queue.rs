@@ -214,6 +214,15 @@ impl Queue {
         })
     }
 
+    /// Returns until when a job that waits is not due.
+    #[must_use]
+    pub fn due_ms(&self, id: JobId) -> Option<u64> {
+        match self.jobs.get(&id)?.place {
+            Place::Later(due_ms) => Some(due_ms),
+            Place::Line | Place::Running | Place::Dead => None,
+        }
+    }
+
     /// Returns how many times a job was put off since it was tried last.
     #[must_use]
     pub fn put_off(&self, id: JobId) -> u32 {

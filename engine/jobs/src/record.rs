@@ -19,8 +19,6 @@ pub enum Target {
     Function,
     /// As an event, the way the API of AWS Lambda invokes.
     Event,
-    /// As a request to this URL, which tells what came of a job of the function.
-    Url(String),
 }
 
 /// An attempt that has ended.
@@ -58,9 +56,6 @@ pub struct Record {
     pub reference: Option<String>,
     /// How it gets there.
     pub target: Target,
-    /// The URL that is told what came of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub callback: Option<String>,
     /// When it was submitted, in milliseconds since 1970.
     pub enqueued_ms: u64,
     /// From when its age counts: since it was submitted, or retried as a dead letter.
@@ -93,9 +88,6 @@ pub struct Finished {
     pub attempts: u32,
     /// The last of them.
     pub last: Attempt,
-    /// Set for a dead letter that was sent elsewhere.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub death: Option<Death>,
 }
 
 /// The head of a job's request.
@@ -191,10 +183,10 @@ mod tests {
 
     #[test]
     fn a_record_of_a_later_build_can_have_more() {
-        let text = r#"{"function":"hello","target":{"url":"http://a/"},"enqueued_ms":1,
+        let text = r#"{"function":"hello","target":"event","enqueued_ms":1,
             "since_ms":2,"due_ms":3,"bytes":4,"colour":"green"}"#;
         let record: Record = decode(&entry::encode(LAYOUT, text.as_bytes())).unwrap();
-        assert_eq!((record.attempts, record.target), (0, Target::Url("http://a/".to_owned())));
+        assert_eq!((record.attempts, record.target), (0, Target::Event));
         assert_eq!(decode::<Record>(&entry::encode(LAYOUT + 1, text.as_bytes())), Err(Damaged));
     }
 }

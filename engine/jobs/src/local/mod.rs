@@ -23,11 +23,6 @@ pub struct Bounds {
     pub bytes_max: u64,
 }
 
-impl Bounds {
-    /// For what follows from a job that is there.
-    pub const NONE: Self = Self { jobs_max: u64::MAX, bytes_max: u64::MAX };
-}
-
 /// A job that is new.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct New {
@@ -46,15 +41,12 @@ pub enum Task {
     Enqueue(New, Bounds),
     /// Keep what has become of a job that stays. Does nothing if it has gone.
     Update(JobId, Record),
-    /// Remove a job that is done, and keep for a while what came of it. `then` are jobs that follow
-    /// from it; they are kept if the job was there.
+    /// Remove a job that is done, and keep for a while what came of it.
     Finish {
         /// Its id.
         id: JobId,
         /// What came of it.
         finished: Finished,
-        /// Jobs that follow from it.
-        then: Vec<New>,
     },
     /// Remove a job.
     Remove(JobId),

@@ -276,12 +276,11 @@ impl<'a> Tables<'a> {
                 self.changed = true;
                 Ok(Answer::Done)
             }
-            Task::Finish { id, finished, then } => {
+            Task::Finish { id, finished } => {
                 if !self.remove(*id)? {
                     return Ok(Answer::Unknown);
                 }
                 self.keep(*id, finished)?;
-                then.iter().try_for_each(|new| self.enqueue(new, Bounds::NONE).map(drop))?;
                 Ok(Answer::Done)
             }
             Task::Remove(id) => Ok(if self.remove(*id)? { Answer::Done } else { Answer::Unknown }),

@@ -26,7 +26,6 @@ impl Task {
     fn room_min(&self) -> u64 {
         match self {
             Self::Enqueue(..) => ROOM_MIN,
-            Self::Finish { then, .. } if !then.is_empty() => ROOM_MIN,
             Self::Update(..) | Self::Finish { .. } | Self::Remove(_) => ROOM_TO_DELETE_MIN,
             Self::Load(_) | Self::Show(_) | Self::List(_) | Self::Scan => 0,
         }
@@ -46,12 +45,11 @@ impl Schema for Contents {
     }
 
     fn bytes(task: &Task) -> usize {
-        let requests = match task {
+        let request = match task {
             Task::Enqueue(new, _) => new.record.bytes,
-            Task::Finish { then, .. } => then.iter().map(|new| new.record.bytes).sum(),
             _ => 0,
         };
-        TASK_BYTES + usize::try_from(requests).unwrap_or(usize::MAX / 2)
+        TASK_BYTES + usize::try_from(request).unwrap_or(usize::MAX / 2)
     }
 
     fn perform(

@@ -10,6 +10,7 @@ use super::*;
 use crate::new_id;
 use crate::record::{Attempt, Death, Head, Target};
 
+const NONE: Bounds = Bounds { jobs_max: u64::MAX, bytes_max: u64::MAX };
 const BOUNDS: Bounds = Bounds { jobs_max: 10, bytes_max: 100_000 };
 
 fn new(function: &str, body: usize) -> New {
@@ -19,7 +20,6 @@ fn new(function: &str, body: usize) -> New {
         function: function.to_owned(),
         reference: None,
         target: Target::Function,
-        callback: None,
         enqueued_ms: 1,
         since_ms: 1,
         due_ms: 1,
@@ -33,8 +33,7 @@ fn new(function: &str, body: usize) -> New {
 
 fn finished(function: &str, ended_ms: u64) -> Finished {
     let last = Attempt::default();
-    let (function, death) = (function.to_owned(), None);
-    Finished { function, enqueued_ms: 1, ended_ms, attempts: 1, last, death }
+    Finished { function: function.to_owned(), enqueued_ms: 1, ended_ms, attempts: 1, last }
 }
 
 fn ask(local: &Local, task: Task) -> Answer {
@@ -47,8 +46,8 @@ fn enqueue(local: &Local, new: &New) -> Answer {
     ask(local, Task::Enqueue(new.clone(), BOUNDS))
 }
 
-fn finish(local: &Local, id: JobId, ended_ms: u64, then: Vec<New>) -> Answer {
-    ask(local, Task::Finish { id, finished: finished("a", ended_ms), then })
+fn finish(local: &Local, id: JobId, ended_ms: u64) -> Answer {
+    ask(local, Task::Finish { id, finished: finished("a", ended_ms) })
 }
 
 fn scan(local: &Local) -> Vec<Indexed> {
@@ -91,8 +90,8 @@ fn a_job_is_kept_until_it_is_done_and_what_came_of_it_for_a_while() {
         Filter { with_queued: true, with_dead: true, with_done: true, limit: 9, function: None };
     assert_eq!(listed(all.clone()), [one.id, other.id]);
     assert_eq!(listed(Filter { with_dead: false, ..all.clone() }), [other.id]);
-    assert_eq!(finish(&local, one.id, 20, Vec::new()), Answer::Done);
-    assert_eq!(finish(&local, one.id, 20, Vec::new()), Answer::Unknown);
+    assert_eq!(finish(&local, one.id, 20), Answer::Done);
+    assert_eq!(finish(&local, one.id, 20), Answer::Unknown);
     assert_eq!(ask(&local, Task::Update(one.id, record)), Answer::Unknown);
     assert_eq!(ask(&local, Task::Load(one.id)), Answer::Unknown);
     let shown = Answer::Shown(Known::Finished(finished("a", 20)));
@@ -102,7 +101,7 @@ fn a_job_is_kept_until_it_is_done_and_what_came_of_it_for_a_while() {
     assert_eq!(listed(Filter { with_done: false, ..all.clone() }), [other.id]);
     assert_eq!(listed(Filter { function: Some("a".into()), ..all.clone() }), [one.id]);
     // A day later it is forgotten.
-    assert_eq!(finish(&local, other.id, 20 + 25 * 3_600_000, Vec::new()), Answer::Done);
+    assert_eq!(finish(&local, other.id, 20 + 25 * 3_600_000), Answer::Done);
     assert_eq!(listed(all), [other.id]);
 }
 
@@ -123,12 +122,11 @@ fn there_is_a_bound_for_all_and_half_of_it_for_each_function() {
         assert_eq!(enqueue(&local, &new(function, 0)), Answer::Done);
     }
     assert!(is_full(enqueue(&local, &new("g", 0))));
-    // What follows from a job has its place.
-    let then = new("a", 3);
-    assert_eq!(finish(&local, of_a[0].id, 1, vec![then.clone()]), Answer::Done);
+    assert_eq!(finish(&local, of_a[0].id, 1), Answer::Done);
+    assert_eq!(enqueue(&local, &new("g", 0)), Answer::Done);
     assert!(is_full(enqueue(&local, &new("g", 0))));
-    assert_eq!(ask(&local, Task::Remove(then.id)), Answer::Done);
-    assert_eq!(ask(&local, Task::Remove(then.id)), Answer::Unknown);
+    assert_eq!(ask(&local, Task::Remove(of_a[1].id)), Answer::Done);
+    assert_eq!(ask(&local, Task::Remove(of_a[1].id)), Answer::Unknown);
     assert_eq!(enqueue(&local, &new("g", 0)), Answer::Done);
     assert_eq!(scan(&local).len(), 10);
 }
@@ -137,7 +135,7 @@ fn there_is_a_bound_for_all_and_half_of_it_for_each_function() {
 enum Step {
     Enqueue(u8, u16),
     Update(prop::sample::Index),
-    Finish(prop::sample::Index, bool),
+    Finish(prop::sample::Index),
     Remove(prop::sample::Index),
 }
 
@@ -146,7 +144,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (0u8..3, 0u16..6000).prop_map(|(function, body)| Step::Enqueue(function, body)),
         2 => at().prop_map(Step::Update),
-        2 => (at(), any::<bool>()).prop_map(|(at, follows)| Step::Finish(at, follows)),
+        2 => at().prop_map(Step::Finish),
         1 => at().prop_map(Step::Remove),
     ];
     prop::collection::vec(step, 1..40)
@@ -163,7 +161,7 @@ fn step(local: &Local, model: &mut Model, step: &Step) -> bool {
         Step::Enqueue(function, body) => {
             let new = new(&format!("f{function}"), usize::from(*body));
             model.insert(new.id, (new.record.clone(), new.request.clone()));
-            ask(local, Task::Enqueue(new, Bounds::NONE))
+            ask(local, Task::Enqueue(new, NONE))
         }
         Step::Update(at) => {
             let Some(id) = chosen(at, model) else { return true };
@@ -171,14 +169,10 @@ fn step(local: &Local, model: &mut Model, step: &Step) -> bool {
             record.attempts += 1;
             ask(local, Task::Update(id, record.clone()))
         }
-        Step::Finish(at, follows) => {
+        Step::Finish(at) => {
             let Some(id) = chosen(at, model) else { return true };
             model.remove(&id);
-            let then: Vec<New> = follows.then(|| new("then", 5)).into_iter().collect();
-            for new in &then {
-                model.insert(new.id, (new.record.clone(), new.request.clone()));
-            }
-            finish(local, id, 5, then)
+            finish(local, id, 5)
         }
         Step::Remove(at) => {
             let Some(id) = chosen(at, model) else { return true };
@@ -235,7 +229,7 @@ proptest! {
         let found = contents(&local);
         prop_assert!(found == model || Some(&found) == before.as_ref());
         // As many go in as there is room for, if what is counted is right.
-        let bounds = Bounds { jobs_max: found.len() as u64 + 1, ..Bounds::NONE };
+        let bounds = Bounds { jobs_max: found.len() as u64 + 1, ..NONE };
         let first = ask(&local, Task::Enqueue(new("x", 0), bounds));
         prop_assert!(first == Answer::Done || matches!(first, Answer::Full(why) if why.contains("half")));
     }
