@@ -230,6 +230,18 @@ impl Node {
         let state = Local::start(config.data.join("state").join("local.redb"), mode);
         let state = Arc::new(state.context("the thread of functions' state cannot be started")?);
         let grants = Arc::new(CatalogueGrants::new(&catalogue.1));
+        let functions = Arc::new(functions);
+        let plan = jobs::Plan {
+            data: config.data.clone(),
+            bounds: Bounds {
+                jobs_max: config.jobs_max.into(),
+                bytes_max: config.jobs_bytes_max.as_u64(),
+            },
+            mode,
+        };
+        let jobs = Jobs::open(Arc::clone(&functions), commands.clone(), plan);
+        let jobs =
+            Arc::new(jobs.context("the thread of asynchronous invocations cannot be started")?);
         let state_server = Server::start(Arc::clone(&state) as _, Arc::clone(&grants) as _)
             .context("the thread that answers about functions' state cannot be started")?;
 
@@ -287,23 +299,12 @@ impl Node {
         // Workers before shards: nothing is accepted that nobody can serve.
         supervisor.start().await.context("the workers did not start; what they said is above")?;
         let shards = start_shards(cores, listen::distribute(&sockets, cores.len())?, &shared)?;
-        let (functions, life) = (Arc::new(functions), watch::Sender::new(Life::Serving));
+        let life = watch::Sender::new(Life::Serving);
         let [control, take_over] = places(&config.data);
         let entrance = Entrance::open(&take_over)
             .with_context(|| format!("the socket {take_over:?} cannot be opened"))?;
         let cron = Cron::new(Arc::clone(&functions), commands.clone(), cron_plan(config)?);
         let cron = Arc::new(cron);
-        let plan = jobs::Plan {
-            data: config.data.clone(),
-            bounds: Bounds {
-                jobs_max: config.jobs_max.into(),
-                bytes_max: config.jobs_bytes_max.as_u64(),
-            },
-            mode,
-        };
-        let jobs = Jobs::open(Arc::clone(&functions), commands.clone(), plan);
-        let jobs =
-            Arc::new(jobs.context("the thread of asynchronous invocations cannot be started")?);
         let api = Control {
             functions: Arc::clone(&functions),
             cron: Arc::clone(&cron),
