@@ -213,6 +213,8 @@ pub const JOBS_BYTES_MAX_DEFAULT: u64 = 1024 * 1024 * 1024;
 pub const JOB_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Its path and its headers.
 pub const JOB_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// What is told of a reply to whoever is called back.
+pub const CALLBACK_REPLY_BYTES_MAX: usize = 256 * 1024;
 /// Asynchronous invocations that a node runs at a time.
 pub const JOBS_RUNNING_MAX: usize = 256;
 /// What segments may take on the node's disk (setting `--spool-size`).

@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
@@ -393,6 +395,66 @@ fn a_take_over_loses_no_job_and_runs_none_twice() {
         assert_eq!(counts.get(key), Some(&1), "the job {id} for {key}");
     }
     new.stop();
+}
+
+/// Answers one request on `listener` with `status`. Returns its head and its body.
+fn answer(listener: &TcpListener, status: u16) -> (String, Value) {
+    let (stream, _) = listener.accept().unwrap();
+    let mut stream = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(stream.read_line(&mut head).unwrap(), 0, "{head}");
+    }
+    let length = head.to_ascii_lowercase();
+    let length = length.split("content-length: ").nth(1).unwrap().split_once('\r').unwrap().0;
+    let mut body = vec![0; length.parse().unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    let reply = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    stream.get_mut().write_all(reply.as_bytes()).unwrap();
+    (head, serde_json::from_slice(&body).unwrap())
+}
+
+#[test]
+fn a_url_is_told_what_came_of_a_job_until_it_has_heard() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (node, allowed) = (Node::start(), address.to_string());
+    let options = ["--job-attempts", "2", "--job-pause", "1s", "--allow-outbound", &allowed];
+    node.deploy("hello", "hello", &options);
+    node.deploy("status", "status", &["--job-attempts", "1"]);
+    let url = format!("http://{address}/told?a=b");
+    let id = submit(&node, "hello", &["--callback", &url]);
+    let (head, first) = answer(&listener, 500);
+    assert!(head.starts_with("POST /told?a=b HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains("sockhop-job-attempt: 1"), "{head}");
+    let (head, told) = answer(&listener, 204);
+    assert!(head.contains("sockhop-job-attempt: 2"), "{head}");
+    assert_eq!(first, told);
+    for (key, value) in [
+        ("id", json!(id)),
+        ("function", json!("hello")),
+        ("state", json!("done")),
+        ("status", json!(200)),
+        ("attempts", json!(1)),
+        ("body", json!("Hello, world!")),
+    ] {
+        assert_eq!(told[key], value, "{key}: {told}");
+    }
+    // What a function may not reach, is not called for it.
+    let id = submit(&node, "status", &["--path", "/?code=400", "--callback", &url]);
+    let dead = wait::for_value(
+        "neither is tried any more",
+        SOON,
+        || listed(&node, &["status", "--state", "dead"]),
+        |dead| dead.len() == 2,
+    );
+    let of = |is: bool| dead.iter().find(|job| (job["id"] == id.as_str()) == is).unwrap();
+    assert!(of(false)["reason"].as_str().unwrap().contains("public internet"), "{dead:?}");
+    assert_eq!(of(false)["callback_to"], url.as_str());
+    assert_eq!(of(true)["last"]["status"], 400);
+    node.cli(&["invoke", "hello", "--async", "--callback", "ftp://a/"]).expect_error(&["ftp://a/"]);
+    node.cli(&["invoke", "hello", "--callback", &url]).expect_code(2);
+    node.stop();
 }
 
 #[test]

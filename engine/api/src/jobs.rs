@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// The header of a submission that has the method of the attempts. Absent for POST.
 pub const METHOD_HEADER: &str = "sockhop-method";
+/// The header of a submission that has the URL which is told what came of it. Absent for none.
+pub const CALLBACK_HEADER: &str = "sockhop-callback";
 /// A list has so many at most, and as many if nothing else is asked for.
 pub const LIST_MAX: usize = 1000;
 
@@ -55,6 +57,9 @@ pub struct Job {
     /// The alias or the version that was asked for. Absent for what the bare name means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// The URL to which it goes in place of the function, to tell what came of another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_to: Option<String>,
     /// What it is at.
     pub state: JobState,
     /// When it was submitted, in milliseconds since 1970.

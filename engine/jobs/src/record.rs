@@ -19,6 +19,8 @@ pub enum Target {
     Function,
     /// As an event, the way the API of AWS Lambda invokes.
     Event,
+    /// Not to the function: to this URL, which is told what came of a job of it.
+    Callback(String),
 }
 
 /// An attempt that has ended.
@@ -56,6 +58,9 @@ pub struct Record {
     pub reference: Option<String>,
     /// How it gets there.
     pub target: Target,
+    /// The URL that is told what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<String>,
     /// When it was submitted, in milliseconds since 1970.
     pub enqueued_ms: u64,
     /// From when its age counts: since it was submitted, or retried as a dead letter.

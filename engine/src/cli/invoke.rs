@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use api::endpoints;
-use api::jobs::{METHOD_HEADER, Submitted};
+use api::jobs::{CALLBACK_HEADER, METHOD_HEADER, Submitted};
 use bytes::Bytes;
 use clap::Args;
 use control::names::check_called;
@@ -40,6 +40,9 @@ pub(crate) struct Invoke {
     /// `sockhop jobs show` says what came of it
     #[arg(long = "async", conflicts_with = "include")]
     later: bool,
+    /// With --async: have this URL told, by a POST, what came of it
+    #[arg(long, value_name = "URL", requires = "later")]
+    callback: Option<String>,
     #[command(flatten)]
     target: Target,
 }
@@ -92,6 +95,10 @@ async fn submit(mut invoke: Invoke, method: &Method, body: Bytes) -> anyhow::Res
     let call = endpoints::SubmitJob::at(&invoke.name, path);
     let name = HeaderName::from_static(METHOD_HEADER);
     invoke.header.push((name, HeaderValue::from_str(method.as_str())?));
+    if let Some(url) = &invoke.callback {
+        let name = HeaderName::from_static(CALLBACK_HEADER);
+        invoke.header.push((name, HeaderValue::from_str(url).context("--callback is no URL")?));
+    }
     let node = Node::new(&invoke.target);
     let response = node.request(Method::POST, call.path(), &invoke.header, body).await?;
     let status = response.status();

@@ -139,7 +139,8 @@ async fn retry(Retry { ids, all, target }: Retry) -> anyhow::Result<()> {
 
 fn called(job: &Job) -> String {
     let reference = job.reference.as_ref().map(|reference| format!("@{reference}"));
-    format!("{}{}", job.function, reference.unwrap_or_default())
+    let to = job.callback_to.as_ref().map(|url| format!(" -> {url}"));
+    format!("{}{}{}", job.function, reference.unwrap_or_default(), to.unwrap_or_default())
 }
 
 fn state_name(state: JobState) -> &'static str {
@@ -194,6 +195,7 @@ mod tests {
             id: "j".to_owned(),
             function: "web".to_owned(),
             reference: Some("beta".to_owned()),
+            callback_to: None,
             state: JobState::Dead,
             enqueued_ms: 0,
             next_ms: None,

@@ -14,7 +14,7 @@ use abi::limits::JOB_BODY_BYTES_MAX;
 use abi::reference::split;
 use api::endpoint::Endpoint;
 use api::endpoints::{GetJob, ListJobs, RetryJob, SubmitJob};
-use api::jobs::{METHOD_HEADER, Submitted};
+use api::jobs::{CALLBACK_HEADER, METHOD_HEADER, Submitted};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -49,6 +49,8 @@ pub(crate) async fn submit(
     let mut headers = head.headers;
     let method = headers.remove(METHOD_HEADER).map(|method| method.as_bytes().to_vec());
     let method = method.map_or(Ok("POST".to_owned()), String::from_utf8).map_err(bad_request)?;
+    let callback = headers.remove(CALLBACK_HEADER).map(|url| url.as_bytes().to_vec());
+    let callback = callback.map(String::from_utf8).transpose().map_err(bad_request)?;
     let body = Limited::new(body, JOB_BODY_BYTES_MAX).collect().await.map_err(|error| {
         match error.downcast_ref::<LengthLimitError>() {
             Some(_) => Failed::from(JobError::BodyTooLarge),
@@ -59,6 +61,7 @@ pub(crate) async fn submit(
     let submission = Submission {
         reference: reference.map(str::to_owned),
         target: Target::Function,
+        callback,
         method,
         path_and_query: path,
         headers: headers

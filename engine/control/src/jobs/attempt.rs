@@ -3,13 +3,15 @@
 
 use std::time::Instant;
 
+use abi::limits::CALLBACK_REPLY_BYTES_MAX;
 use abi::message::Awaits;
 use abi::problem::INVOCATION_ID_HEADER;
 use axum::body::Body;
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Request, Response};
 use fleet::workers::supervise::Command;
 use host::clock;
+use http_body_util::BodyExt as _;
 use jobs::JobId;
 use jobs::plan::Outcome;
 use jobs::record::{Attempt, Record, Request as Kept, Target};
@@ -21,18 +23,37 @@ use crate::call::{CallError, call, end, is_refusal};
 /// The header by which a worker says that a function has failed at an event.
 const FUNCTION_ERROR: &str = "x-amz-function-error";
 
+/// An attempt that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    pub(super) made: Attempt,
+    /// The reply, if somebody is told of it.
+    pub(super) reply: Option<Reply>,
+}
+
+/// What a function has replied.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    pub(super) content_type: Option<String>,
+    /// The body. `None` if it is larger than anybody is told.
+    pub(super) body: Option<Vec<u8>>,
+}
+
 /// Makes an attempt. Returns when the reply is over.
 pub(super) async fn attempt(
     supervisor: &Sender<Command>,
     id: JobId,
     record: &Record,
     request: Kept,
-) -> (Outcome, Attempt) {
+) -> Ended {
     let (began_ms, began) = (clock::unix_ms(), Instant::now());
-    let mut made = Attempt { began_ms, ..Attempt::default() };
-    let outcome = make(supervisor, id, record, request, &mut made).await;
-    made.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    (outcome, made)
+    let made = Attempt { began_ms, ..Attempt::default() };
+    let outcome = Outcome::Failed { retry_after_ms: None };
+    let mut ended = Ended { outcome, made, reply: None };
+    ended.outcome = make(supervisor, id, record, request, &mut ended).await;
+    ended.made.duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    ended
 }
 
 async fn make(
@@ -40,8 +61,9 @@ async fn make(
     id: JobId,
     record: &Record,
     kept: Kept,
-    made: &mut Attempt,
+    ended: &mut Ended,
 ) -> Outcome {
+    let made = &mut ended.made;
     let path = kept.head.path_and_query.clone();
     let failed = Outcome::Failed { retry_after_ms: None };
     let request = match of_kept(id, record.attempts + 1, kept) {
@@ -56,7 +78,7 @@ async fn make(
         None => record.function.clone(),
     };
     let awaits = match record.target {
-        Target::Function => Awaits::Admin,
+        Target::Function | Target::Callback(_) => Awaits::Admin,
         Target::Event => Awaits::Event,
     };
     let reply = match call(supervisor, &name, &path, request, awaits).await {
@@ -78,8 +100,16 @@ async fn make(
             false => format!("the reply is {}", reply.status()),
         });
     }
-    match end(reply).await {
-        Ok(()) => outcome,
+    let content_type = text(reply.headers(), CONTENT_TYPE.as_str()).map(str::to_owned);
+    let read = match record.callback {
+        Some(_) => read(reply).await.map(|body| Some(Reply { content_type, body })),
+        None => end(reply).await.map(|()| None),
+    };
+    match read {
+        Ok(reply) => {
+            ended.reply = reply;
+            outcome
+        }
         Err(error) => {
             made.error = Some(format!("the reply was cut short: {error}"));
             failed
@@ -96,6 +126,19 @@ fn of_kept(id: JobId, attempt: u32, kept: Kept) -> Result<Request<Body>, axum::h
     let id = HeaderValue::from_bytes(&id.text())?;
     let request = request.header(ID_HEADER, id).header(ATTEMPT_HEADER, attempt);
     request.body(Body::from(kept.body))
+}
+
+/// Reads a reply to its end. Returns the body if it is not too large.
+async fn read(reply: Response<Body>) -> Result<Option<Vec<u8>>, axum::Error> {
+    let (mut body, mut kept) = (reply.into_body(), Some(Vec::new()));
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if let Some(bytes) = &mut kept {
+            bytes.extend_from_slice(&data);
+        }
+        kept = kept.filter(|bytes| bytes.len() <= CALLBACK_REPLY_BYTES_MAX);
+    }
+    Ok(kept)
 }
 
 /// Returns what a reply's head says of an attempt.

@@ -5,7 +5,7 @@ use host::clock;
 use jobs::JobId;
 use jobs::local::{Answer, Filter, Found, Task};
 use jobs::queue::State;
-use jobs::record::Attempt;
+use jobs::record::{Attempt, Target};
 
 use super::{JobError, Jobs, Progress};
 
@@ -121,7 +121,7 @@ impl Jobs {
             death: None,
             ..record
         };
-        match self.ask(Task::Update(id, revived)).await {
+        match self.ask(Task::Update(id, revived, None)).await {
             Answer::Unavailable(why) => Err(JobError::Unavailable(why)),
             Answer::Unknown => Err(JobError::Unknown(id)),
             _ => Ok(()),
@@ -185,6 +185,10 @@ fn described(id: JobId, known: Found, in_queue: Option<State>, due_ms: Option<u6
                 id: id.to_string(),
                 function: record.function,
                 reference: record.reference,
+                callback_to: match record.target {
+                    Target::Callback(url) => Some(url),
+                    Target::Function | Target::Event => None,
+                },
                 state,
                 enqueued_ms: record.enqueued_ms,
                 next_ms,
@@ -199,6 +203,7 @@ fn described(id: JobId, known: Found, in_queue: Option<State>, due_ms: Option<u6
             id: id.to_string(),
             function: finished.function,
             reference: None,
+            callback_to: None,
             state: JobState::Done,
             enqueued_ms: finished.enqueued_ms,
             next_ms: None,

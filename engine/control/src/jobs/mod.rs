@@ -2,11 +2,12 @@
 //!
 //! What is kept and what is next, the crate `jobs` says. [`runner`] is the task that runs them, on a
 //! thread of its own, while this engine holds the data folder's [turn](crate::turn) for that;
-//! [`attempt`] is one attempt, [`submission`] checks what is to be kept, [`change`] is for
+//! [`attempt`] is one attempt, [`callback`] tells a URL what came of a job, [`submission`] checks what is to be kept, [`change`] is for
 //! operators, [`handover`] says what an engine that is taken over from still runs, and [`tally`]
 //! counts. Owns the database.
 
 mod attempt;
+mod callback;
 mod change;
 mod error;
 mod handover;

@@ -9,14 +9,15 @@ use jobs::JobId;
 use jobs::local::{Answer, Indexed, Task};
 use jobs::plan::{self, Next, Outcome, Policy, Reason, Standing};
 use jobs::queue::Ended;
-use jobs::record::{Attempt, Death, Finished, Record, Request};
+use jobs::record::{Attempt, Death, Finished, Record, Request, Target};
 use store::manifest::Manifest;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::Jobs;
-use super::attempt::attempt;
+use super::attempt::{self, Reply};
+use super::callback;
 use super::handover::Handover;
 use crate::failed;
 use crate::functions::ChangeError;
@@ -141,17 +142,21 @@ impl Jobs {
 
     async fn try_once(&self, id: JobId, record: Record, request: Request) -> Ended {
         let now_ms = clock::unix_ms();
+        if let Target::Callback(url) = &record.target {
+            let url = url.clone();
+            return self.call_back(id, record, &url, request).await;
+        }
         let version = self.version(&record).await;
         let policy = policy(version.as_ref().ok());
         if plan::is_too_old(policy, record.since_ms, now_ms) {
             let next = Next::Dead(Reason::Age);
-            return self.keep(id, record, None, next, policy).await;
+            return self.keep(id, record, (None, None), next, policy).await;
         }
-        let (outcome, made) = match version {
+        let attempt::Ended { outcome, made, reply } = match version {
             Ok(_) => {
                 let waited_ms = now_ms.saturating_sub(record.since_ms);
                 self.known().tally.began(&record.function, record.attempts == 0, waited_ms);
-                attempt(&self.supervisor, id, &record, request).await
+                attempt::attempt(&self.supervisor, id, &record, request).await
             }
             Err(error) => {
                 let outcome = match failed::status(error.fault()).is_client_error() {
@@ -159,9 +164,34 @@ impl Jobs {
                     false => Outcome::Refused { retry_after_ms: None },
                 };
                 let error = Some(error.to_string());
-                (outcome, Attempt { began_ms: now_ms, error, ..Attempt::default() })
+                let made = Attempt { began_ms: now_ms, error, ..Attempt::default() };
+                attempt::Ended { outcome, made, reply: None }
             }
         };
+        self.decide(id, record, policy, (outcome, made, reply)).await
+    }
+
+    /// Tells a URL what came of a job.
+    async fn call_back(&self, id: JobId, record: Record, url: &str, request: Request) -> Ended {
+        let function = self.functions.listing.function(&record.function).ok();
+        let version = function.as_ref().and_then(|function| function.foremost());
+        let policy = policy(version);
+        if plan::is_too_old(policy, record.since_ms, clock::unix_ms()) {
+            return self.keep(id, record, (None, None), Next::Dead(Reason::Age), policy).await;
+        }
+        let allowed = version.map(|version| version.allow_outbound.clone()).unwrap_or_default();
+        let (outcome, made) = callback::send(id, record.attempts + 1, url, &allowed, request).await;
+        self.decide(id, record, policy, (outcome, made, None)).await
+    }
+
+    /// Decides what becomes of a job after an attempt, and keeps that.
+    async fn decide(
+        &self,
+        id: JobId,
+        record: Record,
+        policy: Policy,
+        (outcome, made, reply): (Outcome, Attempt, Option<Reply>),
+    ) -> Ended {
         if outcome != Outcome::Ok && !self.known().is_loaded {
             // The node stops: whatever has ended this attempt, the next engine tries again.
             return Ended::PutOff { due_ms: u64::MAX };
@@ -174,7 +204,7 @@ impl Jobs {
             since_ms: record.since_ms,
         };
         let next = plan::next(policy, standing, outcome, clock::unix_ms(), fastrand::f64());
-        self.keep(id, record, Some(made), next, policy).await
+        self.keep(id, record, (Some(made), reply), next, policy).await
     }
 
     /// Returns a version of the function that a job is for.
@@ -191,15 +221,21 @@ impl Jobs {
         &self,
         id: JobId,
         record: Record,
-        made: Option<Attempt>,
+        (made, reply): (Option<Attempt>, Option<Reply>),
         next: Next,
         policy: Policy,
     ) -> Ended {
         let now_ms = clock::unix_ms();
         self.known().tally.ended(&record.function, next);
         let last = made.or_else(|| record.last.clone());
+        let then = |death: Option<&Death>| {
+            let url = record.callback.clone()?;
+            let what = callback::Told { id, record: &record, death, last: last.as_ref(), reply };
+            Some(Box::new(callback::follower(url, &what, self.bounds, now_ms)))
+        };
         let (task, ended) = match next {
             Next::Done => {
+                let then = then(None);
                 let finished = Finished {
                     function: record.function,
                     enqueued_ms: record.enqueued_ms,
@@ -207,12 +243,13 @@ impl Jobs {
                     attempts: record.attempts,
                     last: last.unwrap_or_default(),
                 };
-                (Task::Finish { id, finished }, Ended::Gone)
+                (Task::Finish { id, finished, then }, Ended::Gone)
             }
             // It costs no write: after a restart it is tried at once.
             Next::PutOff { due_ms } => return Ended::PutOff { due_ms },
             Next::Retry { due_ms } => {
-                (Task::Update(id, Record { due_ms, last, ..record }), Ended::Retry { due_ms })
+                let record = Record { due_ms, last, ..record };
+                (Task::Update(id, record, None), Ended::Retry { due_ms })
             }
             Next::Dead(why) => {
                 let reason = reason(why, policy, last.as_ref());
@@ -221,7 +258,8 @@ impl Jobs {
                 let log = log.map(|it| format!("; see `sockhop logs {it}`")).unwrap_or_default();
                 tracing::warn!("the job {id} of {function:?} is a dead letter: {reason}{log}");
                 let death = Some(Death { at_ms: now_ms, reason });
-                (Task::Update(id, Record { death, last, ..record }), Ended::Dead)
+                let then = then(death.as_ref());
+                (Task::Update(id, Record { death, last, ..record }, then), Ended::Dead)
             }
         };
         while let Answer::Unavailable(_) = self.ask(task.clone()).await {
@@ -230,7 +268,19 @@ impl Jobs {
             }
             sleep(AGAIN).await;
         }
+        if let Task::Finish { then: Some(then), .. } | Task::Update(.., Some(then)) = &task {
+            self.follows(then.new.id, &then.new.record.function);
+        }
         ended
+    }
+
+    /// Has a job run that has followed from another.
+    fn follows(&self, id: JobId, function: &str) {
+        let (mut known, now_ms) = (self.known(), clock::unix_ms());
+        if known.is_loaded {
+            known.queue.insert(id, function, now_ms, now_ms);
+            self.news.notify_one();
+        }
     }
 }
 

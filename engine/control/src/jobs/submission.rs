@@ -10,6 +10,7 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderName, HeaderValue, Method};
 use jobs::record::{Head, Record, Request, Target};
 
+use super::callback;
 use super::error::JobError;
 use crate::token;
 
@@ -40,6 +41,8 @@ pub struct Submission {
     pub reference: Option<String>,
     /// How it reaches the function.
     pub target: Target,
+    /// The URL that is told what came of it.
+    pub callback: Option<String>,
     /// Its method.
     pub method: String,
     /// Its path, and its query if there is one.
@@ -53,7 +56,7 @@ pub struct Submission {
 impl Submission {
     /// Checks all of it. Returns what is kept of it at `now_ms`.
     pub(super) fn check(self, function: &str, now_ms: u64) -> Result<(Record, Request), JobError> {
-        let Self { reference, target, method, path_and_query, headers, body } = self;
+        let Self { reference, target, callback, method, path_and_query, headers, body } = self;
         if body.len() > JOB_BODY_BYTES_MAX {
             return Err(JobError::BodyTooLarge);
         }
@@ -80,12 +83,16 @@ impl Submission {
         if !is_path {
             return Err(JobError::Invalid(format!("{path_and_query:?} is no path")));
         }
+        if let Some(url) = &callback {
+            callback::check(url)?;
+        }
         let head = Head { method, path_and_query, headers: kept };
         let request = Request { head, body };
         let record = Record {
             function: function.to_owned(),
             reference,
             target,
+            callback,
             enqueued_ms: now_ms,
             since_ms: now_ms,
             due_ms: now_ms,
@@ -106,6 +113,7 @@ mod tests {
         Submission {
             reference: None,
             target: Target::Function,
+            callback: None,
             method: "POST".to_owned(),
             path_and_query: "/a?b=c".to_owned(),
             headers: vec![("Content-Type".to_owned(), b"text/plain".to_vec())],
@@ -141,6 +149,7 @@ mod tests {
             |it| it.path_and_query = "/a b".to_owned(),
             |it| it.path_and_query = "/a#b".to_owned(),
             |it| it.path_and_query = "/\r\nx: y".to_owned(),
+            |it| it.callback = Some("ftp://example.com/".to_owned()),
             |it| it.headers.push(("a b".to_owned(), Vec::new())),
             |it| it.headers.push(("a".to_owned(), b"\r\nx: y".to_vec())),
         ] {

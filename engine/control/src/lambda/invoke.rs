@@ -110,6 +110,7 @@ pub(super) async fn enqueue(
     let submission = Submission {
         reference: reference(version, &asked),
         target: Target::Event,
+        callback: None,
         method: "POST".to_owned(),
         path_and_query: "/".to_owned(),
         headers: headers

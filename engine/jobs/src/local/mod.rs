@@ -34,19 +34,34 @@ pub struct New {
     pub request: Request,
 }
 
+/// A job that follows from what came of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follower {
+    /// The job.
+    pub new: New,
+    /// Its request if there is no room for the other one.
+    pub small: Request,
+    /// How much room there is.
+    pub bounds: Bounds,
+}
+
 /// What is done in a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
     /// Keep a job, if there is room.
     Enqueue(New, Bounds),
-    /// Keep what has become of a job that stays. Does nothing if it has gone.
-    Update(JobId, Record),
-    /// Remove a job that is done, and keep for a while what came of it.
+    /// Keep what has become of a job that stays, and what follows from that. Does nothing if it has
+    /// gone.
+    Update(JobId, Record, Option<Box<Follower>>),
+    /// Remove a job that is done, and keep for a while what came of it, and what follows from that.
+    /// Does nothing if it has gone.
     Finish {
         /// Its id.
         id: JobId,
         /// What came of it.
         finished: Finished,
+        /// What follows.
+        then: Option<Box<Follower>>,
     },
     /// Remove a job.
     Remove(JobId),

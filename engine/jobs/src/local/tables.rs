@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use database::Fault;
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
-use super::{Answer, Bounds, Filter, Found, Indexed, New, Task};
+use super::{Answer, Bounds, Filter, Follower, Found, Indexed, New, Task};
 use crate::JobId;
 use crate::record::{self, Finished, Record};
 
@@ -268,19 +268,21 @@ impl<'a> Tables<'a> {
     pub(super) fn apply(&mut self, task: &Task) -> Result<Answer, Fault> {
         match task {
             Task::Enqueue(new, bounds) => self.enqueue(new, *bounds),
-            Task::Update(id, record) => {
+            Task::Update(id, record, then) => {
                 if self.jobs.get(key(*id)).map_err(Fault::of)?.is_none() {
                     return Ok(Answer::Unknown);
                 }
                 self.jobs.insert(key(*id), &*record::encode(record)).map_err(Fault::of)?;
                 self.changed = true;
+                self.follow(then.as_deref())?;
                 Ok(Answer::Done)
             }
-            Task::Finish { id, finished } => {
+            Task::Finish { id, finished, then } => {
                 if !self.remove(*id)? {
                     return Ok(Answer::Unknown);
                 }
                 self.keep(*id, finished)?;
+                self.follow(then.as_deref())?;
                 Ok(Answer::Done)
             }
             Task::Remove(id) => Ok(if self.remove(*id)? { Answer::Done } else { Answer::Unknown }),
@@ -295,6 +297,17 @@ impl<'a> Tables<'a> {
         let stored = self.functions.get(function).map_err(Fault::of)?;
         let (jobs, bytes) = stored.map(|stored| stored.value()).unwrap_or_default();
         Ok(Usage { jobs, bytes })
+    }
+
+    /// Keeps what follows from a job, with the small request if there is no room for the other.
+    fn follow(&mut self, then: Option<&Follower>) -> Result<(), Fault> {
+        let Some(Follower { new, small, bounds }) = then else { return Ok(()) };
+        if let Answer::Full(_) = self.enqueue(new, *bounds)? {
+            let record = Record { bytes: small.bytes(), ..new.record.clone() };
+            let new = New { id: new.id, record, request: small.clone() };
+            self.enqueue(&new, Bounds { jobs_max: u64::MAX, bytes_max: u64::MAX })?;
+        }
+        Ok(())
     }
 
     fn enqueue(&mut self, new: &New, bounds: Bounds) -> Result<Answer, Fault> {

@@ -47,6 +47,9 @@ impl Schema for Contents {
     fn bytes(task: &Task) -> usize {
         let request = match task {
             Task::Enqueue(new, _) => new.record.bytes,
+            Task::Update(.., Some(then)) | Task::Finish { then: Some(then), .. } => {
+                then.new.record.bytes
+            }
             _ => 0,
         };
         TASK_BYTES + usize::try_from(request).unwrap_or(usize::MAX / 2)

@@ -20,6 +20,7 @@ fn new(function: &str, body: usize) -> New {
         function: function.to_owned(),
         reference: None,
         target: Target::Function,
+        callback: None,
         enqueued_ms: 1,
         since_ms: 1,
         due_ms: 1,
@@ -47,7 +48,7 @@ fn enqueue(local: &Local, new: &New) -> Answer {
 }
 
 fn finish(local: &Local, id: JobId, ended_ms: u64) -> Answer {
-    ask(local, Task::Finish { id, finished: finished("a", ended_ms) })
+    ask(local, Task::Finish { id, finished: finished("a", ended_ms), then: None })
 }
 
 fn scan(local: &Local) -> Vec<Indexed> {
@@ -81,7 +82,7 @@ fn a_job_is_kept_until_it_is_done_and_what_came_of_it_for_a_while() {
     assert_eq!(ask(&local, Task::Load(one.id)), loaded);
     let mut record = one.record.clone();
     record.death = Some(Death { at_ms: 9, reason: "enough".into() });
-    assert_eq!(ask(&local, Task::Update(one.id, record.clone())), Answer::Done);
+    assert_eq!(ask(&local, Task::Update(one.id, record.clone(), None)), Answer::Done);
     let listed = |filter: Filter| match ask(&local, Task::List(filter)) {
         Answer::Listed(listed) => listed.into_iter().map(|(id, _)| id).collect::<Vec<_>>(),
         other => panic!("{other:?}"),
@@ -92,7 +93,7 @@ fn a_job_is_kept_until_it_is_done_and_what_came_of_it_for_a_while() {
     assert_eq!(listed(Filter { with_dead: false, ..all.clone() }), [other.id]);
     assert_eq!(finish(&local, one.id, 20), Answer::Done);
     assert_eq!(finish(&local, one.id, 20), Answer::Unknown);
-    assert_eq!(ask(&local, Task::Update(one.id, record)), Answer::Unknown);
+    assert_eq!(ask(&local, Task::Update(one.id, record, None)), Answer::Unknown);
     assert_eq!(ask(&local, Task::Load(one.id)), Answer::Unknown);
     let shown = Answer::Shown(Found::Finished(finished("a", 20)));
     assert_eq!(ask(&local, Task::Show(one.id)), shown);
@@ -131,6 +132,31 @@ fn there_is_a_bound_for_all_and_half_of_it_for_each_function() {
     assert_eq!(scan(&local).len(), 10);
 }
 
+#[test]
+fn what_follows_from_a_job_is_kept_in_any_case_and_small_if_there_is_no_room() {
+    let (_folder, file) = place();
+    let local = Local::start(file, Mode::Owned).unwrap();
+    let (first, second) = (new("a", 1), new("a", 1));
+    [&first, &second].iter().for_each(|one| assert_eq!(enqueue(&local, one), Answer::Done));
+    let follower = |body| {
+        let new = new("a", body);
+        Some(Box::new(Follower { new, small: Request::default(), bounds: BOUNDS }))
+    };
+    let (large, whole) = (follower(60_000), follower(1000));
+    let finished = |then| Task::Finish { id: first.id, finished: finished("a", 1), then };
+    assert_eq!(ask(&local, finished(large.clone())), Answer::Done);
+    assert_eq!(ask(&local, finished(follower(0))), Answer::Unknown);
+    let update = Task::Update(second.id, second.record.clone(), whole.clone());
+    assert_eq!(ask(&local, update), Answer::Done);
+    let loaded =
+        |follower: Option<Box<Follower>>| match ask(&local, Task::Load(follower.unwrap().new.id)) {
+            Answer::Loaded(loaded) => (loaded.1.body.len(), loaded.0.bytes == loaded.1.bytes()),
+            other => panic!("{other:?}"),
+        };
+    assert_eq!((loaded(large), loaded(whole)), ((0, true), (1000, true)));
+    assert_eq!(scan(&local).len(), 3);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Enqueue(u8, u16),
@@ -167,7 +193,7 @@ fn step(local: &Local, model: &mut Model, step: &Step) -> bool {
             let Some(id) = chosen(at, model) else { return true };
             let (record, _) = model.get_mut(&id).unwrap();
             record.attempts += 1;
-            ask(local, Task::Update(id, record.clone()))
+            ask(local, Task::Update(id, record.clone(), None))
         }
         Step::Finish(at) => {
             let Some(id) = chosen(at, model) else { return true };
