@@ -9,16 +9,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
 use harness::aws::Aws;
-use harness::client::{Reply, request};
+use harness::client::request;
 use harness::disk::SmallDisk;
 use harness::running::{kill_now, records};
-use harness::{Connection, Node, native, wait, wat};
+use harness::{Node, native, wait, wat};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -31,20 +32,54 @@ fn submit(node: &Node, name: &str, arguments: &[&str]) -> String {
     said.trim().to_owned()
 }
 
-/// Sends a request to the control API.
-fn ask(data: &Path, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-    let mut connection = Connection::open_unix(&data.join("control.sock"));
-    connection.send(request(method, target, headers, body));
-    connection.reply()
+/// Sends a request to the control API. Returns the status, the head and the body of the answer, if all
+/// of that has come.
+fn try_ask(
+    data: &Path,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Option<(u16, String, String)> {
+    let mut stream = UnixStream::connect(data.join("control.sock")).ok()?;
+    let headers = [headers, &[("connection", "close")]].concat();
+    // Who refuses a request does so before it has all of it.
+    let _ = stream.write_all(&request(method, target, &headers, body));
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes);
+    let text = String::from_utf8(bytes).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, head.to_owned(), body.to_owned()))
+}
+
+/// The same of a node that answers.
+#[track_caller]
+fn ask(
+    data: &Path,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> (u16, String, String) {
+    try_ask(data, method, target, headers, body).expect("the node answers")
+}
+
+/// Checks that a job is refused for now.
+#[track_caller]
+fn expect_refused(node: &Node, name: &str, why: &str) {
+    let target = format!("/v1/functions/{name}/invocations");
+    let (status, head, body) = ask(node.data(), "POST", &target, &[], b"");
+    assert!(status == 503 && head.contains("retry-after: ") && body.contains(why), "{head} {body}");
 }
 
 /// Submits a job over a connection that may break off. Returns its id, if that came.
 fn try_submit(data: &Path, name: &str, path: &str, body: &[u8]) -> Option<String> {
     let target = format!("/v1/functions/{name}/invocations{path}");
-    let mut connection = Connection::try_open_unix(&data.join("control.sock")).ok()?;
-    connection.try_send(request("POST", &target, &[], body)).ok()?;
-    let reply = connection.try_reply().ok().filter(|reply| reply.status() == 202)?;
-    Some(reply.json()["id"].as_str().unwrap().to_owned())
+    let (_, _, body) =
+        try_ask(data, "POST", &target, &[], body).filter(|(status, ..)| *status == 202)?;
+    let submitted: Value = serde_json::from_str(&body).ok()?;
+    Some(submitted["id"].as_str()?.to_owned())
 }
 
 fn shown(node: &Node, id: &str) -> Value {
@@ -154,7 +189,7 @@ fn a_job_that_fails_is_tried_again_after_a_pause_and_then_kept_as_a_dead_letter(
     assert_eq!(listed(&node, &["status", "--state", "dead"]).len(), 1);
     let status = node.cli(&["status"]).expect_code(0).stdout;
     assert!(status.contains("1 dead letter"), "{status}");
-    let metrics = ask(node.data(), "GET", "/metrics", &[], b"").text();
+    let (_, _, metrics) = ask(node.data(), "GET", "/metrics", &[], b"");
     for line in [
         "sockhop_jobs{function=\"status\",state=\"dead\"} 1",
         "sockhop_jobs_retries_total{function=\"status\"} 1",
@@ -210,10 +245,7 @@ fn a_full_queue_is_said_at_once_and_holds_up_no_other_function() {
     node.deploy("hello", "hello", &[]);
     let slow: Vec<String> =
         (0..2).map(|_| submit(&node, "sleep", &["--path", "/?ms=3000"])).collect();
-    let refused = ask(node.data(), "POST", "/v1/functions/sleep/invocations", &[], b"");
-    assert_eq!(refused.status(), 503, "{}", refused.text());
-    assert!(refused.head.get("retry-after").is_some());
-    assert!(refused.text().contains("half of all"), "{}", refused.text());
+    expect_refused(&node, "sleep", "half of all");
     node.cli(&["invoke", "sleep", "--async"]).expect_error(&["half of all"]);
     let other = submit(&node, "hello", &[]);
     until(&node, &other, "done");
@@ -308,37 +340,48 @@ fn kills_lose_no_job_that_was_answered() {
 }
 
 #[test]
-fn a_job_that_ends_its_process_each_time_is_given_up_and_harms_nobody() {
-    let (node, aws) = Aws::with_node();
+fn a_job_that_traps_each_time_is_given_up_and_harms_nobody() {
+    let node = Node::start();
     let options = ["--no-trial", "--job-attempts", "3", "--job-pause", "1s"];
-    native::deploy(&node, "lambda-events", "lambda", "poison", &options);
-    node.deploy("panic", "panic", &options[1..]);
+    node.deploy("panic", "panic", &options);
     node.deploy("hello", "hello", &[]);
-    let worker = node.status().workers[0].pid;
-    let mut cli = aws.cli();
-    let event = "invoke --function-name poison --invocation-type Event answer.json \
-                 --cli-binary-format raw-in-base64-out --payload";
-    let called = cli.run(&format!(r#"{event} {{"exit":1}}"#));
-    assert_eq!(called["StatusCode"], 202, "{called}");
-    assert_eq!(cli.run(&format!(r#"{event} {{"a":1}}"#))["StatusCode"], 202);
-    assert_eq!(cli.run(&format!(r#"{event} {{"error":"no"}}"#))["StatusCode"], 202);
-    let panics = submit(&node, "panic", &[]);
+    let workers = |node: &Node| node.status().workers.iter().map(|it| it.pid).collect::<Vec<_>>();
+    let before = workers(&node);
+    let poison: Vec<String> =
+        ["/", "/after-head"].iter().map(|path| submit(&node, "panic", &["--path", path])).collect();
     let others: Vec<String> = (0..20).map(|_| submit(&node, "hello", &[])).collect();
     for id in &others {
         let job = until(&node, id, "done");
         assert_eq!(job["attempts"], 1, "{job}");
     }
-    assert_eq!(until(&node, &panics, "dead")["attempts"], 3);
+    for id in &poison {
+        let dead = until(&node, id, "dead");
+        assert_eq!(dead["attempts"], 3, "{dead}");
+    }
+    node.get("/hello/").expect_hello();
+    assert_eq!(workers(&node), before, "no worker has ended");
+    node.stop();
+}
+
+#[test]
+fn an_event_of_awss_tools_is_a_job_and_one_that_ends_its_process_is_given_up() {
+    let (node, aws) = Aws::with_node();
+    let options = ["--no-trial", "--job-attempts", "3", "--job-pause", "1s"];
+    native::deploy(&node, "lambda-events", "lambda", "poison", &options);
+    let mut cli = aws.cli();
+    for payload in [r#"{"exit":1}"#, r#"{"error":"no"}"#, r#"{"a":1}"#] {
+        let event = "invoke --function-name poison --invocation-type Event answer.json";
+        let called = cli.run(&format!("{event} --payload {payload}"));
+        assert_eq!(called["StatusCode"], 202, "{called}");
+    }
     let dead = wait::for_value(
-        "both are given up",
+        "both that fail are given up",
         SOON,
         || listed(&node, &["poison", "--state", "dead"]),
         |dead| dead.len() == 2,
     );
     assert!(dead.iter().all(|job| job["attempts"] == 3), "{dead:?}");
     assert_eq!(listed(&node, &["poison", "--state", "done"]).len(), 1);
-    node.get("/hello/").expect_hello();
-    assert_eq!(node.status().workers[0].pid, worker, "the shared worker lives");
     node.stop();
 }
 
@@ -464,11 +507,7 @@ fn a_full_disk_refuses_jobs_and_nothing_else() {
     node.deploy("hello", "hello", &[]);
     until(&node, &submit(&node, "hello", &[]), "done");
     let filler = disk.fill();
-    let target = "/v1/functions/hello/invocations/";
-    let refused = ask(node.data(), "POST", target, &[], b"");
-    assert_eq!(refused.status(), 503, "{}", refused.text());
-    assert!(refused.head.get("retry-after").is_some());
-    assert!(refused.text().contains("disk is full"), "{}", refused.text());
+    expect_refused(&node, "hello", "disk is full");
     node.get("/hello/").expect_hello();
     fs::remove_file(filler).unwrap();
     let id =
@@ -485,9 +524,7 @@ fn a_node_serves_without_its_database_and_says_why() {
     fs::write(&file, "no database").unwrap();
     let node = Node::build().data(folder.path()).start();
     node.deploy("hello", "hello", &[]);
-    let refused = ask(node.data(), "POST", "/v1/functions/hello/invocations", &[], b"");
-    assert_eq!(refused.status(), 503, "{}", refused.text());
-    assert!(refused.text().contains("damaged"), "{}", refused.text());
+    expect_refused(&node, "hello", "damaged");
     node.get("/hello/").expect_hello();
     node.cli(&["invoke", "hello", "--async"]).expect_error(&["damaged"]);
     let said = node.stderr();
@@ -503,7 +540,7 @@ fn a_node_serves_without_its_database_and_says_why() {
 fn what_is_no_job_is_refused() {
     let node = Node::with(&["hello"]);
     let status = |method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]| {
-        ask(node.data(), method, target, headers, body).status()
+        ask(node.data(), method, target, headers, body).0
     };
     let of = |rest: &str| format!("/v1/functions/{rest}");
     let large = vec![b'x'; (1 << 20) + 1];
