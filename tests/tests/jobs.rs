@@ -342,7 +342,7 @@ fn kills_lose_no_job_that_was_answered() {
 #[test]
 fn a_job_that_traps_each_time_is_given_up_and_harms_nobody() {
     let node = Node::start();
-    let options = ["--no-trial", "--job-attempts", "3", "--job-pause", "1s"];
+    let options = ["--job-attempts", "3", "--job-pause", "1s"];
     node.deploy("panic", "panic", &options);
     node.deploy("hello", "hello", &[]);
     let workers = |node: &Node| node.status().workers.iter().map(|it| it.pid).collect::<Vec<_>>();
