@@ -205,6 +205,18 @@ pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const SEGMENT_SEAL_BYTES: u64 = 32 * 1024 * 1024;
 /// ... or when it has had something in it for so long.
 pub const SEGMENT_SEAL_AGE: Duration = Duration::from_secs(10);
+/// Asynchronous invocations that a node keeps (setting `--jobs-max`).
+pub const JOBS_MAX_DEFAULT: u32 = 100_000;
+/// What they may take (setting `--jobs-bytes-max`).
+pub const JOBS_BYTES_MAX_DEFAULT: u64 = 1024 * 1024 * 1024;
+/// The body of one of them.
+pub const JOB_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Its path and its headers.
+pub const JOB_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// What is told of a reply to whoever is called back.
+pub const CALLBACK_REPLY_BYTES_MAX: usize = 256 * 1024;
+/// Asynchronous invocations that a node runs at a time.
+pub const JOBS_RUNNING_MAX: usize = 256;
 /// What segments may take on the node's disk (setting `--spool-size`).
 pub const SPOOL_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
 /// The least of it.
