@@ -49,7 +49,7 @@ use secrets::{KeyFile, Secrets};
 use settings::store_location::StoreLocation;
 use settings::{Resolved, Settings, Sources, Switch};
 use state::local::{Local, Mode};
-use state::server::Server;
+use state::server::{NoJobs, Server};
 use store::artefacts::Artefacts;
 use store::domains::Domains;
 use store::known::Known;
@@ -226,8 +226,9 @@ impl Node {
         let state = Local::start(config.data.join("state").join("local.redb"), mode);
         let state = Arc::new(state.context("the thread of functions' state cannot be started")?);
         let grants = Arc::new(CatalogueGrants::new(&catalogue.1));
-        let state_server = Server::start(Arc::clone(&state) as _, Arc::clone(&grants) as _)
-            .context("the thread that answers about functions' state cannot be started")?;
+        let state_server =
+            Server::start(Arc::clone(&state) as _, Arc::new(NoJobs), Arc::clone(&grants) as _)
+                .context("the thread that answers workers' questions cannot be started")?;
 
         let (parking, parked) = parking();
         let (board, board_fd) = Board::create()?;
