@@ -258,7 +258,7 @@ impl State {
 pub struct Progress {
     /// How far it is.
     pub state: State,
-    /// The attempts that were begun.
+    /// How many attempts have ended, but for those that were put off.
     pub attempts: u32,
     /// The status of the last attempt's reply. `None` if it had none.
     pub status: Option<u16>,

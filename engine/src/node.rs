@@ -27,6 +27,7 @@ use abi::sandbox::Level;
 use compile::cache::Cache;
 use control::cron::{self, Cron};
 use control::functions::{Functions, Loaded, Memory, Surroundings};
+use control::jobs::{self, Bounds, Jobs, OfWorkers};
 use control::server::Remote;
 use control::tcp::Admin;
 use control::token::{self, Token};
@@ -49,7 +50,7 @@ use secrets::{KeyFile, Secrets};
 use settings::store_location::StoreLocation;
 use settings::{Resolved, Settings, Sources, Switch};
 use state::local::{Local, Mode};
-use state::server::{NoJobs, Server};
+use state::server::Server;
 use store::artefacts::Artefacts;
 use store::domains::Domains;
 use store::known::Known;
@@ -113,11 +114,12 @@ async fn run(
             tracing::warn!("the lock still names the engine before this one: {error}");
         }
         let (functions, commands) = (Arc::clone(&node.functions), node.commands.clone());
-        let state = Arc::clone(&node.state);
+        let (state, jobs) = (Arc::clone(&node.state), Arc::clone(&node.jobs));
         tokio::task::spawn_local(async move {
             let take = async |handed| drop(commands.send(Command::Take(handed)).await);
             predecessor.connections(take).await;
             state.own();
+            jobs.own();
             functions.clear_unused().await;
         });
         (node, lock)
@@ -139,6 +141,7 @@ async fn run(
             () = stop.asked() => return Ok(()),
         };
         node.state.own();
+        node.jobs.own();
         node.functions.prepare().await?;
         node.logs.0.clear_unfinished();
         node.functions.clear_unused().await;
@@ -157,6 +160,7 @@ struct Node {
     urls: Vec<listen::Url>,
     functions: Arc<Functions>,
     cron: Arc<Cron>,
+    jobs: Arc<Jobs>,
     fixed: Fixed,
     shared: Arc<Shared>,
     commands: Sender<Command>,
@@ -226,8 +230,21 @@ impl Node {
         let state = Local::start(config.data.join("state").join("local.redb"), mode);
         let state = Arc::new(state.context("the thread of functions' state cannot be started")?);
         let grants = Arc::new(CatalogueGrants::new(&catalogue.1));
+        let functions = Arc::new(functions);
+        let plan = jobs::Plan {
+            data: config.data.clone(),
+            bounds: Bounds {
+                jobs_max: config.jobs_max.into(),
+                bytes_max: config.jobs_bytes_max.as_u64(),
+            },
+            mode,
+        };
+        let jobs = Jobs::open(Arc::clone(&functions), commands.clone(), plan);
+        let jobs =
+            Arc::new(jobs.context("the thread of asynchronous invocations cannot be started")?);
+        let of_workers = Arc::new(OfWorkers(Arc::clone(&jobs)));
         let state_server =
-            Server::start(Arc::clone(&state) as _, Arc::new(NoJobs), Arc::clone(&grants) as _)
+            Server::start(Arc::clone(&state) as _, of_workers, Arc::clone(&grants) as _)
                 .context("the thread that answers workers' questions cannot be started")?;
 
         let (parking, parked) = parking();
@@ -284,7 +301,7 @@ impl Node {
         // Workers before shards: nothing is accepted that nobody can serve.
         supervisor.start().await.context("the workers did not start; what they said is above")?;
         let shards = start_shards(cores, listen::distribute(&sockets, cores.len())?, &shared)?;
-        let (functions, life) = (Arc::new(functions), watch::Sender::new(Life::Serving));
+        let life = watch::Sender::new(Life::Serving);
         let [control, take_over] = places(&config.data);
         let entrance = Entrance::open(&take_over)
             .with_context(|| format!("the socket {take_over:?} cannot be opened"))?;
@@ -293,6 +310,7 @@ impl Node {
         let api = Control {
             functions: Arc::clone(&functions),
             cron: Arc::clone(&cron),
+            jobs: Arc::clone(&jobs),
             deploys: Arc::default(),
             supervisor: commands.clone(),
             shared: Arc::clone(&shared),
@@ -315,6 +333,7 @@ impl Node {
             urls,
             functions,
             cron,
+            jobs,
             fixed,
             shared,
             commands,
@@ -341,6 +360,7 @@ impl Node {
             urls,
             functions,
             cron,
+            jobs,
             commands,
             mut supervisor,
             shards,
@@ -383,6 +403,7 @@ impl Node {
             life.send_replace(Life::Replaced);
             retention.hand_over();
             state.share();
+            jobs.share();
             let (connections, forwarded) = given.forward();
             supervisor.hand_over_to(connections);
             shards.into_iter().for_each(|shard| shard.stop(Backlog::Leave));
@@ -390,6 +411,8 @@ impl Node {
             drop(supervisor);
             // Before the connections' end, which tells the other engine that this one has gone.
             state.close();
+            jobs.until_silent().await;
+            jobs.close();
             end_traces(&logs.0).await;
             forwarded.await.context("the connections' task has ended badly")?;
             tracing::info!("another engine has taken over; this one has ended");
@@ -406,6 +429,8 @@ impl Node {
         shards.into_iter().for_each(|shard| shard.stop(Backlog::Take));
         supervisor.stop(stop.asked()).await;
         cron.until_silent().await;
+        jobs.until_silent().await;
+        jobs.close();
         state.close();
         logs.1.end().await;
         end_traces(&logs.0).await;
@@ -543,6 +568,9 @@ fn start_control(
         runtime.block_on(async move {
             tokio::spawn(sync::keep_up(Arc::clone(&control.functions), memory, sync_interval));
             tokio::spawn(Arc::clone(&control.cron).keep_ringing(control.life.clone()));
+            if let Err(error) = control.jobs.start(control.life.clone()) {
+                tracing::error!("no asynchronous invocation is run: {error}");
+            }
             match tokio::net::UnixListener::from_std(listener) {
                 Ok(listener) => server::serve(listener, remote, Arc::new(control)).await,
                 Err(error) => tracing::error!("the control API cannot start: {error}"),

@@ -74,11 +74,14 @@ impl Connection {
 
     /// Connects to a Unix socket. Panics if nobody listens there.
     pub fn open_unix(path: &Path) -> Self {
-        let stream = UnixStream::connect(path)
-            .unwrap_or_else(|error| panic!("connecting to {}: {error}", path.display()));
+        Self::try_open_unix(path)
+            .unwrap_or_else(|error| panic!("connecting to {}: {error}", path.display()))
+    }
+
+    /// The same, where it may be that nobody listens.
+    pub fn try_open_unix(path: &Path) -> std::io::Result<Self> {
         // The calls are the same for every stream socket.
-        Self::with_limits(TcpStream::from(OwnedFd::from(stream)))
-            .expect("options that every socket has")
+        Self::with_limits(TcpStream::from(OwnedFd::from(UnixStream::connect(path)?)))
     }
 
     fn on(stream: TcpStream) -> std::io::Result<Self> {

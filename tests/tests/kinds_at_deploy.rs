@@ -167,6 +167,9 @@ fn every_choice_is_shown() {
         "--kv-keys=8",
         "--kv-size=1MiB",
         "--kv-calls=9",
+        "--job-attempts=5",
+        "--job-age=1h",
+        "--job-pause=2s",
     ];
     node.deploy("cmd", "all", &options);
     let shown = inspected(&node, "all");
@@ -186,6 +189,9 @@ fn every_choice_is_shown() {
         "kv_keys_max": 8,
         "kv_bytes_max": 1 << 20,
         "kv_calls_max": 9,
+        "job_attempts_max": 5,
+        "job_age_ms": 3_600_000,
+        "job_pause_ms": 2000,
         "processes_max": 10,
         "processes_min": 0,
         "process_requests_max": 0,

@@ -12,7 +12,7 @@ const LAYERS: [&str; 7] = ["run", "serve", "edge", "worker", "start", "standalon
 
 /// The workspace's crates that are linked with one another, from the lowest to the highest: none
 /// depends on a later one.
-const CRATES: [&str; 27] = [
+const CRATES: [&str; 29] = [
     "sockhop-abi",
     "sockhop-sandbox",
     "sockhop-azure",
@@ -33,7 +33,9 @@ const CRATES: [&str; 27] = [
     "sockhop-bundle",
     "sockhop-compile",
     "sockhop-takeover",
+    "sockhop-database",
     "sockhop-state",
+    "sockhop-jobs",
     "sockhop-fleet",
     "sockhop-logs",
     "sockhop-control",

@@ -104,6 +104,23 @@ macro_rules! for_each_limit {
                 option "kv-calls" = kv_calls: u32,
                 default 1000,
                 range 0..=1_000_000;
+            /// Attempts at an asynchronous invocation of the function.
+            // Then it is a dead letter.
+            job_attempts_max: u32,
+                option "job-attempts" = job_attempts: u32,
+                default 3,
+                range 1..=100;
+            /// How old an asynchronous invocation may become.
+            job_age_ms: u32,
+                option "job-age" = job_age: Time,
+                default 6 * 60 * MINUTE,
+                range MINUTE..=14 * 24 * 60 * MINUTE;
+            /// The pause after its first attempt, which doubles with each.
+            // Up to an hour, and a fifth more or less.
+            job_pause_ms: u32,
+                option "job-pause" = job_pause: Time,
+                default MINUTE,
+                range SECOND..=60 * MINUTE;
             /// Processes of a native function at a time.
             processes_max: u32,
                 option "processes" = processes: u32,

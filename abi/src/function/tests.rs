@@ -136,7 +136,7 @@ fn sizes_are_sent_in_bytes_and_times_as_they_were_given() {
         "{\"memory\":65537,\"timeout\":\"1s 500ms\",\"cpu_time\":null,\"table_elements\":null,\
          \"core_instances\":null,\"request_body\":null,\"reply_head\":null,\"log_size\":null,\
          \"concurrency\":null,\"queue\":0,\"queue_timeout\":null,\"outbound_requests\":null,\
-         \"kv_keys\":null,\"kv_size\":null,\"kv_calls\":null,\"processes\":null,\"processes_min\":null,\"process_requests\":null,\
+         \"kv_keys\":null,\"kv_size\":null,\"kv_calls\":null,\"job_attempts\":null,\"job_age\":null,\"job_pause\":null,\"processes\":null,\"processes_min\":null,\"process_requests\":null,\
          \"init_timeout\":null,\"process_idle\":null,\"process_grace\":null,\
          \"threads\":null,\"tmp\":null}"
     );

@@ -47,6 +47,8 @@ pub enum AnswerBody {
     Json,
     /// JSON, with the status 201.
     Created,
+    /// JSON, with the status 202.
+    Accepted,
     /// None, with the status 204.
     Nothing,
     /// JSON with the status 200, or none with the status 204.

@@ -7,6 +7,7 @@ use crate::deploys::{DeployProgress, DeployQuery, DeployedVersion};
 use crate::domains::{DomainQuery, DomainTarget, ListedDomain};
 use crate::endpoint::{AnswerBody, AnyObject, Call, Description, Endpoint, Method, RequestBody};
 use crate::functions::{Aliases, Function, InspectedFunction};
+use crate::jobs::{Job, JobsQuery, Submitted};
 use crate::kv::{BucketQuery, EntriesPage, KeyQuery, KeysPage, NewEntries, PageQuery};
 use crate::logs::{Entries, LogsQuery, OneInvocation};
 use crate::options::Options;
@@ -21,6 +22,13 @@ pub const INVOKE_PATHS: [&str; 3] = [
     "/v1/functions/{name}/invoke",
     "/v1/functions/{name}/invoke/",
     "/v1/functions/{name}/invoke/{*path}",
+];
+
+/// The same for [`SubmitJob`].
+pub const SUBMIT_PATHS: [&str; 3] = [
+    "/v1/functions/{name}/invocations",
+    "/v1/functions/{name}/invocations/",
+    "/v1/functions/{name}/invocations/{*path}",
 ];
 
 /// Declares endpoints: `NAME = METHOD PATH (PARAMETERS), QUERY, BODY TYPE => BODY TYPE;`.
@@ -140,6 +148,17 @@ endpoints! {
     GetBundle = Get "/v1/functions/{name}/bundle" (name), BundleQuery, Nothing () => File ();
     /// Calls a function, which may be named as NAME@ALIAS or NAME@VERSION.
     Invoke = Any "/v1/functions/{name}/invoke/{path}" (name, path), (), Bytes () => OfFunction ();
+    /// Has a function be called later, at least once, until it succeeds or has failed too often.
+    SubmitJob = Post "/v1/functions/{name}/invocations/{path}" (name, path), (),
+        Bytes () => Accepted Submitted;
+    /// Lists asynchronous invocations, the newest last.
+    ListJobs = Get "/v1/jobs" (), JobsQuery, Nothing () => Json Vec<Job>;
+    /// Shows one asynchronous invocation.
+    GetJob = Get "/v1/jobs/{id}" (id), (), Nothing () => Json Job;
+    /// Removes an asynchronous invocation that waits, or a dead letter.
+    CancelJob = Delete "/v1/jobs/{id}" (id), (), Nothing () => Nothing ();
+    /// Has an asynchronous invocation that waits, or a dead letter, be tried now.
+    RetryJob = Post "/v1/jobs/{id}/retry" (id), (), Nothing () => Json Job;
     /// Reads what functions have logged, or follows it.
     GetLogs = Get "/v1/logs" (), LogsQuery, Nothing () => JsonOrEvents Entries;
     /// Shows one invocation with its log.

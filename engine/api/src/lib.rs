@@ -23,6 +23,7 @@ pub mod endpoint;
 pub mod endpoints;
 pub mod errors;
 pub mod functions;
+pub mod jobs;
 pub mod kv;
 pub mod logs;
 pub mod openapi;

@@ -184,6 +184,7 @@ fn answers(endpoint: &Description, schemas: &mut Schemas) -> Value {
     match body {
         AnswerBody::Json => json!({ "200": json(), "default": error }),
         AnswerBody::Created => json!({ "201": json(), "default": error }),
+        AnswerBody::Accepted => json!({ "202": json(), "default": error }),
         AnswerBody::Nothing => json!({ "204": nothing, "default": error }),
         AnswerBody::JsonOrNothing => json!({ "200": json(), "204": nothing, "default": error }),
         AnswerBody::JsonOrEvents => {

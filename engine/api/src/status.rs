@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cron::CronStatus;
+use crate::jobs::JobsStatus;
 
 /// The node and all its workers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -66,6 +67,9 @@ pub struct NodeStatus {
     /// Who rings by schedules.
     #[serde(default)]
     pub cron: CronStatus,
+    /// Asynchronous invocations.
+    #[serde(default)]
+    pub jobs: JobsStatus,
 }
 
 /// A node of an earlier build has no such setting.

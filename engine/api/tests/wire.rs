@@ -39,7 +39,7 @@ fn limits() -> Value {
         "timeout_ms": 4, "cpu_time_ms": 5, "request_body_bytes_max": 6,
         "reply_head_bytes_max": 7, "log_bytes_max": 8, "concurrency_max": 9, "queue_max": 10,
         "queue_timeout_ms": 11, "outbound_requests_max": 12, "kv_keys_max": 21, "kv_bytes_max": 22,
-        "kv_calls_max": 23, "processes_max": 13,
+        "kv_calls_max": 23, "job_attempts_max": 4, "job_age_ms": 60000, "job_pause_ms": 1000, "processes_max": 13,
         "processes_min": 14, "process_requests_max": 15, "init_timeout_ms": 16,
         "process_idle_ms": 17, "process_grace_ms": 18, "threads_max": 19, "tmp_bytes_max": 20,
     })
@@ -145,7 +145,7 @@ fn deploys() {
         "output": null, "allow_outbound": [], "kv": {}, "memory": null, "timeout": null, "cpu_time": null,
         "table_elements": null, "core_instances": null, "request_body": null, "reply_head": null,
         "log_size": null, "concurrency": null, "queue": null, "queue_timeout": null,
-        "outbound_requests": null, "kv_keys": null, "kv_size": null, "kv_calls": null,
+        "outbound_requests": null, "kv_keys": null, "kv_size": null, "kv_calls": null, "job_attempts": null, "job_age": null, "job_pause": null,
         "processes": null, "processes_min": null,
         "process_requests": null, "init_timeout": null, "process_idle": null,
         "process_grace": null, "threads": null, "tmp": null, "previews": null, "health_path": null,

@@ -8,8 +8,10 @@
 use std::error::Error;
 
 use abi::message::Awaits;
+use abi::problem::CONTENT_TYPE as PROBLEM_CONTENT_TYPE;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Request, Response, Uri, header};
+use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::Sender;
@@ -27,6 +29,8 @@ pub(crate) enum CallError {
     Path(String),
     #[error("the function is not reached: {0}")]
     Connection(#[source] Box<dyn Error + Send + Sync>),
+    #[error("the function has not replied: {0}")]
+    NoReply(#[source] hyper::Error),
 }
 
 impl CallError {
@@ -34,7 +38,7 @@ impl CallError {
     pub(crate) fn fault(&self) -> Fault {
         match self {
             Self::Path(_) => Fault::INVALID,
-            Self::Connection(_) => Fault::UNREACHED,
+            Self::Connection(_) | Self::NoReply(_) => Fault::UNREACHED,
         }
     }
 
@@ -78,9 +82,26 @@ pub(crate) async fn call(
         .await
         .map_err(CallError::connection)?;
     tokio::spawn(connection);
-    let response = sender
-        .send_request(Request::from_parts(parts, body))
-        .await
-        .map_err(CallError::connection)?;
+    let response =
+        sender.send_request(Request::from_parts(parts, body)).await.map_err(CallError::NoReply)?;
     Ok(response.map(Body::new))
+}
+
+/// Returns whether a reply is the node's own, which had no room for the call.
+pub(crate) fn is_refusal<B>(reply: &Response<B>) -> bool {
+    let headers = reply.headers();
+    let is_problem =
+        headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM_CONTENT_TYPE);
+    is_problem
+        && matches!(reply.status().as_u16(), 429 | 503)
+        && headers.contains_key(header::RETRY_AFTER)
+}
+
+/// Reads a reply to its end: for a client that leaves before, the invocation would end.
+pub(crate) async fn end(reply: Response<Body>) -> Result<(), axum::Error> {
+    let mut body = reply.into_body();
+    while let Some(frame) = body.frame().await {
+        frame?;
+    }
+    Ok(())
 }

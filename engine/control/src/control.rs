@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 use crate::cron::Cron;
 use crate::deploys::Deploys;
 use crate::functions::{ChangeError, Functions};
+use crate::jobs::Jobs;
 use crate::life::Life;
 use crate::metrics::memory;
 
@@ -24,6 +25,7 @@ use crate::metrics::memory;
 pub struct Control {
     pub functions: Arc<Functions>,
     pub cron: Arc<Cron>,
+    pub jobs: Arc<Jobs>,
     pub deploys: Arc<Deploys>,
     pub supervisor: Sender<Command>,
     pub shared: Arc<Shared>,
@@ -62,6 +64,7 @@ impl Control {
             store_away: self.functions.follower.store().away(),
             started_s: self.started_s,
             cron: self.cron.status(),
+            jobs: self.jobs.status(),
         }
     }
 

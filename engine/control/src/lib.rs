@@ -10,7 +10,8 @@
 //!   path may name, [`deploys`], which knows the deploys under way, and [`metrics`];
 //! * [`functions`] is what is deployed, and how that changes;
 //! * [`answers`] makes what the API answers of what is stored, [`call`] sends a request to a
-//!   function, [`cron`] does when it is due, [`token`] is what clients over TCP show, and [`life`] says whether the node stops.
+//!   function, [`cron`] does when it is due, [`mod@jobs`] later and until it is
+//!   done, [`turn`] says which engine does, [`token`] is what clients over TCP show, and [`life`] says whether the node stops.
 //!
 //! What is sent and answered has its types in the crate `api`.
 
@@ -27,6 +28,7 @@ pub mod deploys;
 mod failed;
 pub mod functions;
 mod handlers;
+pub mod jobs;
 mod lambda;
 mod life;
 mod metrics;
@@ -36,6 +38,7 @@ pub mod server;
 pub mod sync;
 pub mod tcp;
 pub mod token;
+mod turn;
 
 pub use self::control::Control;
 pub use self::life::Life;

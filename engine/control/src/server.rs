@@ -11,24 +11,24 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use api::endpoints::{
-    AddCron, Deploy, GetBundle, GetDeploy, GetFunction, GetInvocation, GetLogs, GetOpenApi,
-    GetStateValue, GetStatus, GetTop, INVOKE_PATHS, ListAliases, ListCron, ListDomains,
-    ListFunctions, ListRemoved, ListSecrets, ListStateEntries, ListStateKeys, ListVersions,
-    RemoveAlias, RemoveCron, RemoveDomain, RemoveFunction, RemoveSecret, RemoveStateKey,
-    RestoreFunction, RollBack, RunCron, SetAlias, SetDomain, SetProjectCron, SetSecret,
-    SetStateEntries, SetStateValue,
+    AddCron, CancelJob, Deploy, GetBundle, GetDeploy, GetFunction, GetInvocation, GetJob, GetLogs,
+    GetOpenApi, GetStateValue, GetStatus, GetTop, INVOKE_PATHS, ListAliases, ListCron, ListDomains,
+    ListFunctions, ListJobs, ListRemoved, ListSecrets, ListStateEntries, ListStateKeys,
+    ListVersions, RemoveAlias, RemoveCron, RemoveDomain, RemoveFunction, RemoveSecret,
+    RemoveStateKey, RestoreFunction, RetryJob, RollBack, RunCron, SUBMIT_PATHS, SetAlias,
+    SetDomain, SetProjectCron, SetSecret, SetStateEntries, SetStateValue,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use host::socket_file;
 use lambda_api::sigv4::Credential;
 use tokio::net::UnixListener;
 
 use crate::control::Control;
 use crate::handlers::{
-    bundles, cron, deploys, domains, functions, health, invoke::invoke, kv, logs, secrets, top,
-    versions,
+    bundles, cron, deploys, domains, functions, health, invoke::invoke, jobs, kv, logs, secrets,
+    top, versions,
 };
 use crate::lambda::Node;
 use crate::names;
@@ -129,6 +129,8 @@ pub async fn serve(listener: UnixListener, remote: Remote, control: Arc<Control>
         .layer(middleware::from_fn(names::check));
     let route = |router: Router, path: &&str| router.route(path, any(invoke));
     let calls = INVOKE_PATHS.iter().fold(Router::new(), route);
+    let route = |router: Router, path: &&str| router.route(path, post(jobs::submit));
+    let calls = SUBMIT_PATHS.iter().fold(calls, route);
     let guarded = Router::new()
         .serve(GetStatus, functions::status)
         .serve(GetTop, top::top)
@@ -139,6 +141,10 @@ pub async fn serve(listener: UnixListener, remote: Remote, control: Arc<Control>
         .serve(ListRemoved, functions::removed)
         .serve(ListDomains, domains::list)
         .serve(ListCron, cron::list)
+        .serve(ListJobs, jobs::list)
+        .serve(GetJob, jobs::show)
+        .serve(CancelJob, jobs::cancel)
+        .serve(RetryJob, jobs::retry)
         .serve(GetOpenApi, functions::open_api)
         .merge(calls)
         .layer(DefaultBodyLimit::disable())

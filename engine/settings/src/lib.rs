@@ -125,6 +125,12 @@ pub struct Settings {
     /// off with a bucket); of nodes that share a store, one should
     #[arg(long, value_name = "ON|OFF", help_heading = FIXED)]
     pub cron: Option<Switch>,
+    /// How many asynchronous invocations this node keeps, dead letters included
+    #[arg(long, default_value_t = limits::JOBS_MAX_DEFAULT, value_name = "N", value_parser = value::count, help_heading = FIXED)]
+    pub jobs_max: u32,
+    /// How large they may be together
+    #[arg(long, default_value_t = ByteSize(limits::JOBS_BYTES_MAX_DEFAULT), value_name = "SIZE", value_parser = value::size, help_heading = FIXED)]
+    pub jobs_bytes_max: ByteSize,
     /// How often to look for what other nodes on the same store have changed
     #[arg(long, default_value_t = limits::SYNC_INTERVAL_DEFAULT.into(), value_name = "TIME", value_parser = value::wait, help_heading = FIXED)]
     pub sync_interval: humantime::Duration,

@@ -24,6 +24,7 @@ const PAGES: [Page; 24] = [
     ("http", include_str!("../../guide/http.md")),
     ("domains", include_str!("../../guide/domains.md")),
     ("cron", include_str!("../../guide/cron.md")),
+    ("jobs", include_str!("../../guide/jobs.md")),
     ("proxies", include_str!("../../guide/proxies.md")),
     ("https", include_str!("../../guide/https.md")),
     ("commands", include_str!("../../guide/commands.md")),

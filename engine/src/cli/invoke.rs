@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use api::endpoints;
+use api::jobs::{METHOD_HEADER, Submitted};
 use bytes::Bytes;
 use clap::Args;
 use control::names::check_called;
@@ -13,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Response};
 
-use super::client::{Node, reason};
+use super::client::{Node, OTHER_BUILD, reason};
 use super::{Target, print_bytes};
 
 #[derive(Debug, Args)]
@@ -35,6 +36,10 @@ pub(crate) struct Invoke {
     /// Print the reply's status and headers too, the invocation's id among them
     #[arg(long, short)]
     include: bool,
+    /// Have the node call it later, at least once, until it succeeds; print the id, by which
+    /// `sockhop jobs show` says what came of it
+    #[arg(long = "async", conflicts_with = "include")]
+    later: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -49,8 +54,11 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 pub(super) async fn run(invoke: Invoke) -> anyhow::Result<()> {
     check_called(&invoke.name)?;
     let body = body(invoke.body.as_deref())?;
-    let method =
-        invoke.method.unwrap_or(if invoke.body.is_some() { Method::POST } else { Method::GET });
+    let usual = if invoke.body.is_some() || invoke.later { Method::POST } else { Method::GET };
+    let method = invoke.method.clone().unwrap_or(usual);
+    if invoke.later {
+        return submit(invoke, &method, body).await;
+    }
     let call =
         endpoints::Invoke::at(&invoke.name, invoke.path.strip_prefix('/').unwrap_or(&invoke.path));
     let response =
@@ -75,6 +83,24 @@ pub(super) async fn run(invoke: Invoke) -> anyhow::Result<()> {
     if status.is_client_error() || status.is_server_error() {
         bail!("HTTP {}; `sockhop logs {id}` shows what the function has written", status.as_u16());
     }
+    Ok(())
+}
+
+/// Has the node call a function later, and prints the id.
+async fn submit(mut invoke: Invoke, method: &Method, body: Bytes) -> anyhow::Result<()> {
+    let path = invoke.path.strip_prefix('/').unwrap_or(&invoke.path);
+    let call = endpoints::SubmitJob::at(&invoke.name, path);
+    let name = HeaderName::from_static(METHOD_HEADER);
+    invoke.header.push((name, HeaderValue::from_str(method.as_str())?));
+    let node = Node::new(&invoke.target);
+    let response = node.request(Method::POST, call.path(), &invoke.header, body).await?;
+    let status = response.status();
+    let bytes = response.into_body().collect().await?.to_bytes();
+    if !status.is_success() {
+        bail!("{}", reason(&bytes).unwrap_or_else(|| format!("the node answered {status}")));
+    }
+    let submitted: Submitted = serde_json::from_slice(&bytes).context(OTHER_BUILD)?;
+    say!("{}", submitted.id);
     Ok(())
 }
 

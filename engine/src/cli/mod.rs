@@ -5,7 +5,7 @@
 //! is, [`native`] makes a zip of a folder, [`urls`] where it can be called. [`show`] prints what
 //! there is, [`mod@invoke`] calls a function, [`remove`] removes one and restores it, [`versions`]
 //! is for versions and aliases, [`secret`] for secrets, [`kv`] for state, [`domain`] for hosts,
-//! [`cron`] for schedules, [`mod@bundle`] for
+//! [`cron`] for schedules, [`jobs`] for asynchronous invocations, [`mod@bundle`] for
 //! other platforms, [`logs`] prints what was logged, [`mod@top`] shows it as it changes, and
 //! [`guide`] shows the manual. [`shell`] is for packagers, [`mod@print`] what commands print with.
 //!
@@ -24,6 +24,7 @@ mod deploy;
 mod domain;
 mod guide;
 mod invoke;
+mod jobs;
 mod kv;
 mod logs;
 mod native;
@@ -113,6 +114,9 @@ pub(crate) enum Command {
     /// Add, list, remove and run the schedules that ring functions
     #[command(subcommand)]
     Cron(cron::Command),
+    /// List asynchronous invocations, show one, remove it, try it again
+    #[command(subcommand)]
+    Jobs(jobs::Command),
     /// Pack a function into what another platform runs
     Bundle(bundle::Bundle),
     /// Call a function
@@ -214,6 +218,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Kv(kv) => client::block_on(kv::run(kv)),
         Command::Domain(domain) => client::block_on(domain::run(domain)),
         Command::Cron(cron) => client::block_on(cron::run(cron)),
+        Command::Jobs(jobs) => client::block_on(jobs::run(jobs)),
         Command::Bundle(bundle) => client::block_on(bundle::run(bundle)),
         Command::Invoke(invoke) => client::block_on(invoke::run(invoke)),
         Command::Status(show) => client::block_on(show::status(show)),

@@ -5,6 +5,7 @@ use abi::function::{FunctionLimits, Kind, NetworkMode, WebSocketMode, has_limit}
 use api::cron::CronStatus;
 use api::endpoints::{GetFunction, GetStatus, ListFunctions};
 use api::functions::{Function, InspectedFunction, Reuse};
+use api::jobs::JobsStatus;
 use api::status::{StateUse, Status, WorkerStatus};
 use bytesize::ByteSize;
 use clap::Args;
@@ -167,6 +168,11 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
         None => {}
     }
     cron_lines(&node.cron).iter().for_each(|line| say!("{line}"));
+    let JobsStatus { queued, running, dead } = node.jobs;
+    if queued + running + dead > 0 {
+        let dead = counted(dead, "dead letter");
+        say!("asynchronous invocations: {queued} queued, {running} running, {dead}");
+    }
     for limit in &node.native_limits {
         say!("native functions: {limit}");
     }

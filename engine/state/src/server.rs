@@ -64,20 +64,6 @@ pub trait Jobs: Send + Sync + fmt::Debug {
     fn look_up(&self, function: &str, job: JobId, done: LookedUp);
 }
 
-/// Keeps no jobs.
-#[derive(Debug)]
-pub struct NoJobs;
-
-impl Jobs for NoJobs {
-    fn submit(&self, _: &str, _: Submission, done: Submitted) {
-        done(Err(Refused::Unavailable("this node keeps no jobs".to_owned())));
-    }
-
-    fn look_up(&self, _: &str, _: JobId, done: LookedUp) {
-        done(None);
-    }
-}
-
 /// A handle on the thread. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Server(UnboundedSender<Command>);

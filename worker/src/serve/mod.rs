@@ -228,7 +228,8 @@ impl Pipeline {
                 account.facts.set_trace(recorded);
                 trace
             });
-        if exchange.may_wait {
+        // Without a node there is nobody who could keep a job.
+        if exchange.may_wait && self.routing == Routing::ByName {
             let prefix = exchange.prefix.as_ref();
             let of = For { catalogue: &catalogue, choice, selector, prefix };
             if let Some(asked) = of.asked(&exchange.request) {

@@ -1,5 +1,5 @@
 //! The task that rings: it looks at the clock at least once a second, so that it notices one that was
-//! stepped, and at each schedule when that may be due. Owns the [turn](super::settled) to ring.
+//! stepped, and at each schedule when that may be due. Owns the [turn](crate::turn) to ring.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Cron;
 use super::run::run;
-use super::settled::Turn;
+use super::settled::Settled;
 use super::tally::{LeftOut, Outcome};
 use crate::functions::timing;
 use crate::life::Life;
@@ -55,7 +55,7 @@ struct Ended {
 /// The task's state.
 struct Ringer {
     cron: Arc<Cron>,
-    turn: Turn,
+    settled: Settled,
     entries: BTreeMap<String, Entry>,
     /// What the file has.
     written: BTreeMap<String, u64>,
@@ -72,13 +72,13 @@ struct Ringer {
 /// Rings until the node stops, or another engine has taken over.
 pub(super) async fn ring(cron: Arc<Cron>, mut life: watch::Receiver<Life>) {
     let data = cron.plan.data.clone();
-    let waiting = tokio::task::spawn_blocking(move || Turn::wait(&data));
+    let waiting = tokio::task::spawn_blocking(move || Settled::wait(&data));
     let turn = tokio::select! {
         turn = waiting => turn,
         _ = life.wait_for(|life| *life != Life::Serving) => return,
     };
     let turn = match turn {
-        Ok(Ok(turn)) => turn,
+        Ok(Ok(settled)) => settled,
         Ok(Err(error)) => {
             return tracing::error!(
                 "this node rings by no schedule: cron.lock in its data folder cannot be locked: {error}"
@@ -91,7 +91,7 @@ pub(super) async fn ring(cron: Arc<Cron>, mut life: watch::Receiver<Life>) {
     let settled = turn.read();
     let mut ringer = Ringer {
         cron,
-        turn,
+        settled: turn,
         entries: BTreeMap::new(),
         written: settled.clone(),
         remembered: settled,
@@ -194,7 +194,7 @@ impl Ringer {
         if settled == self.written {
             return;
         }
-        match tokio::task::spawn_blocking(self.turn.writer(settled.clone())).await {
+        match tokio::task::spawn_blocking(self.settled.writer(settled.clone())).await {
             Ok(Ok(())) => (self.written, self.said_unwritten) = (settled, false),
             Ok(Err(error)) => {
                 // Once, however long it lasts.
@@ -304,8 +304,8 @@ impl Ringer {
 
     /// Lets another engine ring, and takes what comes of the runs under way.
     async fn stop(self, end: Life) {
-        let Self { cron, turn, entries, mut running, .. } = self;
-        drop(turn);
+        let Self { cron, settled, entries, mut running, .. } = self;
+        drop(settled);
         let waiting: usize = entries.values().map(|entry| entry.runs.waiting()).sum();
         if waiting > 0 {
             tracing::warn!("{waiting} ticks that waited for the runs before them are left out");

@@ -4,20 +4,18 @@
 use std::time::Instant;
 
 use abi::message::Awaits;
-use abi::problem::{CONTENT_TYPE as PROBLEM_CONTENT_TYPE, INVOCATION_ID_HEADER};
+use abi::problem::INVOCATION_ID_HEADER;
 use api::cron::{CronRun, ID_HEADER, TIME_HEADER};
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{Request, Response};
 use fleet::workers::supervise::Command;
 use host::clock;
-use http_body_util::BodyExt as _;
 use schedule::expression::rfc3339;
 use store::schedules::StoredSchedule;
 use tokio::sync::mpsc::Sender;
 
 use super::tally::Outcome;
-use crate::call::call;
+use crate::call::{call, end, is_refusal};
 
 /// Rings for the tick `tick_ms`: a POST without a body, whose headers name the schedule and the tick.
 /// Workers take both headers out of what clients send. Returns when the answer is over.
@@ -56,28 +54,19 @@ pub(super) async fn run(
 
 /// Returns what an answer's head says of a run.
 fn judged<B>(answer: &Response<B>) -> (Outcome, Option<String>) {
-    let (status, headers) = (answer.status(), answer.headers());
+    let status = answer.status();
     if status.as_u16() < 400 {
         return (Outcome::Ok, None);
     }
-    let is_problem = headers.get(CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM_CONTENT_TYPE);
-    let is_refused =
-        is_problem && matches!(status.as_u16(), 429 | 503) && headers.contains_key(RETRY_AFTER);
-    let outcome = if is_refused { Outcome::Refused } else { Outcome::Failed };
+    let outcome = if is_refusal(answer) { Outcome::Refused } else { Outcome::Failed };
     (outcome, Some(format!("the answer is {status}")))
-}
-
-/// Reads an answer to its end: a client that leaves before would end the run.
-async fn end(answer: Response<Body>) -> Result<(), axum::Error> {
-    let mut body = answer.into_body();
-    while let Some(frame) = body.frame().await {
-        frame?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use abi::problem::CONTENT_TYPE as PROBLEM_CONTENT_TYPE;
+    use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+
     use super::*;
 
     #[test]

@@ -61,7 +61,7 @@ pub(crate) async fn metrics(
     let (engine_memory_bytes, parked) =
         (memory::resident_bytes(node.pid), control.shared.parking.count());
     let logs = control.logs.reading();
-    let cron = control.cron.tally();
+    let (cron, jobs) = (control.cron.tally(), control.jobs.reading());
     let traces = control.logs.traces.as_ref().map(Traces::reading);
     let text = text::write(Exposition {
         node,
@@ -72,6 +72,7 @@ pub(crate) async fn metrics(
         logs,
         traces,
         cron,
+        jobs,
     });
     let text = text.map_err(|error| Failed::new(Fault::NODE_BROKEN, error))?;
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());

@@ -7,6 +7,7 @@ pub(crate) mod domains;
 pub(crate) mod functions;
 pub(crate) mod health;
 pub(crate) mod invoke;
+pub(crate) mod jobs;
 pub(crate) mod kv;
 pub(crate) mod logs;
 pub(crate) mod secrets;

@@ -19,11 +19,13 @@ use lambda_api::invocation::{
     Completion, FunctionError, Invocation, InvocationEvent, InvokeRequest, LogTail,
     RESPONSE_BYTES_MAX, ResponseMode,
 };
-use lambda_api::names::VersionName;
+use lambda_api::names::{Qualifier, VersionName};
 use store::manifest::Manifest;
 
+use super::error::failed;
 use crate::call;
 use crate::control::Control;
+use crate::jobs::{JobError, Submission, Target};
 
 /// What the worker reads and writes beside an event.
 const CLIENT_CONTEXT: &str = "x-amz-client-context";
@@ -50,17 +52,9 @@ pub(super) async fn invoke(
     name: VersionName,
     asked: InvokeRequest,
 ) -> Result<Invocation, LambdaError> {
-    let reference = match &asked.function.qualifier {
+    let reference = match reference(version, &asked) {
         None => asked.function.name.to_string(),
-        Some(lambda_api::names::Qualifier::Version(VersionName::Latest)) => {
-            asked.function.name.to_string()
-        }
-        Some(lambda_api::names::Qualifier::Alias(alias)) => {
-            format!("{}@{alias}", asked.function.name)
-        }
-        Some(lambda_api::names::Qualifier::Version(VersionName::Number(_))) => {
-            format!("{}@{}", asked.function.name, version.version)
-        }
+        Some(reference) => format!("{}@{reference}", asked.function.name),
     };
     let request = request(&asked)?;
     let service = |error: &dyn std::fmt::Display| LambdaError::Service(error.to_string());
@@ -94,6 +88,48 @@ pub(super) async fn invoke(
         }
     };
     Ok(Invocation { request_id, ..whole })
+}
+
+/// Returns the alias or the version by which the function is called, unless by its bare name.
+fn reference(version: &Manifest, asked: &InvokeRequest) -> Option<String> {
+    match &asked.function.qualifier {
+        None | Some(Qualifier::Version(VersionName::Latest)) => None,
+        Some(Qualifier::Alias(alias)) => Some(alias.to_string()),
+        Some(Qualifier::Version(VersionName::Number(_))) => Some(version.version.clone()),
+    }
+}
+
+/// Keeps an invocation to be made later.
+pub(super) async fn enqueue(
+    control: &Arc<Control>,
+    version: &Manifest,
+    asked: InvokeRequest,
+) -> Result<(), LambdaError> {
+    let (head, _) = request(&asked)?.into_parts();
+    let headers = head.headers.iter();
+    let submission = Submission {
+        reference: reference(version, &asked),
+        target: Target::Event,
+        method: "POST".to_owned(),
+        path_and_query: "/".to_owned(),
+        headers: headers
+            .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+            .collect(),
+        body: asked.payload.into(),
+    };
+    let submitted = control.jobs.submit_and_wait(asked.function.name.as_str(), submission).await;
+    submitted.map(drop).map_err(|error| match error {
+        JobError::Function(error) => failed(error),
+        JobError::BodyTooLarge | JobError::HeadTooLarge => {
+            LambdaError::RequestTooLarge(error.to_string())
+        }
+        JobError::Full(_) | JobError::NotHere => LambdaError::TooManyRequests {
+            reason: ThrottleReason::ConcurrentInvocationLimitExceeded,
+            retry_after: RETRY_AFTER,
+            message: error.to_string(),
+        },
+        error => LambdaError::Service(error.to_string()),
+    })
 }
 
 /// Returns the value of a header, if it is text.

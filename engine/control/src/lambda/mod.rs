@@ -142,6 +142,11 @@ impl Lambda for Node {
         invoke::invoke(&self.control, &version, name, request).await
     }
 
+    async fn enqueue(&self, request: InvokeRequest) -> Result<(), LambdaError> {
+        let (version, _) = self.version(&request.function)?;
+        invoke::enqueue(&self.control, &version, request).await
+    }
+
     async fn check_invoke(&self, function: FunctionReference) -> Result<VersionName, LambdaError> {
         self.version(&function).map(|(_, name)| name)
     }

@@ -17,6 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::families::Families;
 use crate::cron::tally::Tally;
+use crate::jobs::tally::Reading as JobsReading;
 use fleet::metrics::reading::{FunctionReading, Reading, WorkerTally};
 use logs::LogsReading;
 use logs::traces::TracesReading;
@@ -34,6 +35,7 @@ pub struct Exposition {
     /// None without an endpoint for spans.
     pub traces: Option<TracesReading>,
     pub(crate) cron: Tally,
+    pub(crate) jobs: JobsReading,
 }
 
 /// Writes it as text.
@@ -58,6 +60,7 @@ impl Collector for Exposition {
         self.logs(&mut families)?;
         self.traces(&mut families)?;
         self.cron(&mut families)?;
+        self.jobs(&mut families)?;
         self.functions(&mut families)
     }
 }
@@ -301,6 +304,48 @@ impl Exposition {
             ([("function", function.clone())], late_ms.saturating_mul(1000))
         });
         families.seconds("cron_late", "How late these runs have begun, all together", late)
+    }
+
+    fn jobs(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let JobsReading { tally, depths, oldest_ms } = &self.jobs;
+        let states = depths.iter().flat_map(|(function, depth)| {
+            let states =
+                [("queued", depth.queued), ("running", depth.running), ("dead", depth.dead)];
+            states.map(|(state, count)| -> (Labels, u64) {
+                ([("function", function.clone()), ("state", state.to_owned())], count as u64)
+            })
+        });
+        families.gauges("jobs", "Asynchronous invocations that are kept", None, states)?;
+        families.gauge_alone(
+            "jobs_oldest_age",
+            "Age of the oldest that is no dead letter",
+            Some(Unit::Seconds),
+            oldest_ms / 1000,
+        )?;
+        let of = |counts: &std::collections::BTreeMap<String, u64>| -> Vec<(Label, u64)> {
+            let of =
+                |(function, count): (&String, &u64)| ([("function", function.clone())], *count);
+            counts.iter().map(of).collect()
+        };
+        families.counters("jobs_submitted", "Those that were submitted", of(&tally.submitted))?;
+        let attempts = tally.attempts.iter().map(|((function, outcome), count)| -> (Labels, u64) {
+            let outcome = outcome.name().to_owned();
+            ([("function", function.clone()), ("outcome", outcome)], *count)
+        });
+        families.counters("jobs_attempts", "Attempts, by what came of them", attempts)?;
+        families.counters(
+            "jobs_retries",
+            "Attempts but for the first of each",
+            of(&tally.retries),
+        )?;
+        families.counters("jobs_dead_letters", "Those that were given up", of(&tally.dead))?;
+        let waited = of(&tally.waited_ms).into_iter();
+        let waited = waited.map(|(labels, ms)| (labels, ms.saturating_mul(1000)));
+        families.seconds(
+            "jobs_waited",
+            "How long they have waited for their first attempts",
+            waited,
+        )
     }
 
     fn functions(&self, families: &mut Families<'_>) -> Result<(), Error> {

@@ -26,6 +26,7 @@ fn exposition(name: &str) -> Exposition {
         store_away: None,
         started_s: 9,
         cron: CronStatus { rings: true, ..CronStatus::default() },
+        jobs: api::jobs::JobsStatus::default(),
     };
     let mut tally =
         FunctionTally { outcomes: [0, 5, 0, 0, 1, 0], sent_bytes: 600, ..FunctionTally::default() };
@@ -51,6 +52,10 @@ fn exposition(name: &str) -> Exposition {
     cron.runs.insert((name.to_owned(), Outcome::Ok), 3);
     cron.left_out.insert((name.to_owned(), LeftOut::Missed), 2);
     cron.late_ms.insert(name.to_owned(), 1500);
+    let mut jobs = JobsReading { oldest_ms: 2500, ..JobsReading::default() };
+    jobs.tally.submitted.insert(name.to_owned(), 9);
+    jobs.tally.dead.insert(name.to_owned(), 1);
+    jobs.depths.insert(name.to_owned(), jobs::queue::Depth { queued: 4, running: 3, dead: 1 });
     let reading =
         Reading { dispatch, workers: BTreeMap::from([(1, worker)]), functions: vec![function] };
     Exposition {
@@ -62,6 +67,7 @@ fn exposition(name: &str) -> Exposition {
         logs,
         traces: Some(traces),
         cron,
+        jobs,
     }
 }
 
@@ -94,6 +100,10 @@ fn every_family_is_described_and_every_line_is_one() {
         "sockhop_cron_runs_total{function=\"hello\",outcome=\"ok\"} 3",
         "sockhop_cron_left_out_total{function=\"hello\",reason=\"missed\"} 2",
         "sockhop_cron_late_seconds_total{function=\"hello\"} 1.5",
+        "sockhop_jobs{function=\"hello\",state=\"queued\"} 4",
+        "sockhop_jobs_oldest_age_seconds 2",
+        "sockhop_jobs_submitted_total{function=\"hello\"} 9",
+        "sockhop_jobs_dead_letters_total{function=\"hello\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
     }

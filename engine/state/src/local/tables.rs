@@ -11,10 +11,9 @@ use std::ops::Bound;
 
 use abi::limits::{STATE_PAGE_BYTES_MAX, STATE_PAGE_KEYS_MAX, STATE_VALUE_BYTES_MAX};
 use abi::state::{Answer, Delta, Entry, Failure, Operation, Position};
+use database::{Fault, entry};
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
-use super::entry;
-use super::fault::Fault;
 use crate::{Bucket, Quota, Request, Usage};
 
 const ENTRIES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("entries");
@@ -23,9 +22,7 @@ const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 
 /// The format of all of this. Raise it when an earlier build must not write to it any more.
 pub(super) const FORMAT: u64 = 1;
-/// What [`FORMAT`] stands under,
-const FORMAT_KEY: &str = "format";
-/// and the revision that was given last.
+/// What the revision that was given last stands under. The format stands beside it.
 const REVISION_KEY: &str = "revision";
 
 /// Returns what a bucket is called in the database.
@@ -42,23 +39,6 @@ fn bucket(name: &str) -> Option<Bucket> {
         "f" => Some(Bucket::Function(name.to_owned())),
         "s" => Some(Bucket::Shared(name.to_owned())),
         _ => None,
-    }
-}
-
-/// Writes the format into a new database, and checks that of another.
-pub(super) fn prepare(transaction: WriteTransaction) -> Result<(), Fault> {
-    let found = {
-        let mut about = transaction.open_table(ABOUT).map_err(Fault::of)?;
-        let found = about.get(FORMAT_KEY).map_err(Fault::of)?.map(|found| found.value());
-        if found.is_none() {
-            about.insert(FORMAT_KEY, FORMAT).map_err(Fault::of)?;
-        }
-        found
-    };
-    match found {
-        Some(FORMAT) => transaction.abort().map_err(Fault::of),
-        Some(found) => Err(Fault::Newer { found, known: FORMAT }),
-        None => transaction.commit().map_err(Fault::of),
     }
 }
 
@@ -92,7 +72,7 @@ pub(super) fn read(
 }
 
 /// Returns what is read from an empty database.
-fn nothing(operation: &Operation) -> Answer {
+pub(super) fn nothing(operation: &Operation) -> Answer {
     match operation {
         Operation::Exists { .. } => Answer::Exists(false),
         Operation::List { .. } => Answer::Keys { keys: Vec::new(), more: false },

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::channel;
 
 use abi::state::{Delta, Entry, Operation, Position};
+use database::power_loss::Disk;
 use proptest::prelude::*;
 
 use super::*;
@@ -257,7 +261,7 @@ fn a_later_format_and_what_is_no_database_are_told_and_left_alone() {
     let store = started(&file);
     perform(&store, set("a", b"1"));
     store.close();
-    let database = Database::open(&file).unwrap();
+    let database = redb::Database::open(&file).unwrap();
     let transaction = database.begin_write().unwrap();
     let about = redb::TableDefinition::<&str, u64>::new("about");
     transaction.open_table(about).unwrap().insert("format", tables::FORMAT + 1).unwrap();
@@ -290,109 +294,6 @@ fn a_file_with_damaged_pages_never_gives_a_wrong_value() {
             }
         }
         store.close();
-    }
-}
-
-/// A disk that, when it loses power, keeps what was synced, and of later writes what it likes.
-#[derive(Debug, Clone, Default)]
-struct Disk(Arc<Mutex<DiskState>>);
-
-#[derive(Debug, Default)]
-struct DiskState {
-    now: Vec<u8>,
-    synced: Vec<u8>,
-    /// Since the last sync: where, and what.
-    writes: Vec<(usize, Vec<u8>)>,
-    /// How many more writes there are before the power goes.
-    left: usize,
-    /// Whether it has gone for whoever had it.
-    power: u64,
-}
-
-impl Disk {
-    fn state(&self) -> MutexGuard<'_, DiskState> {
-        self.0.lock().unwrap()
-    }
-
-    /// The power goes, and comes back. `kept` says of each sector that was being written whether
-    /// it was.
-    fn lose_power(&self, mut kept: impl FnMut() -> bool, left: usize) {
-        let mut state = self.state();
-        let mut bytes = std::mem::take(&mut state.synced);
-        for (at, data) in std::mem::take(&mut state.writes) {
-            for (number, sector) in data.chunks(512).enumerate() {
-                let at = at + number * 512;
-                if kept() {
-                    let end = bytes.len().max(at + sector.len());
-                    bytes.resize(end, 0);
-                    bytes[at..at + sector.len()].copy_from_slice(sector);
-                }
-            }
-        }
-        state.now.clone_from(&bytes);
-        state.synced = bytes;
-        state.left = left;
-        state.power += 1;
-    }
-}
-
-/// What a database has open of it.
-#[derive(Debug)]
-struct OpenDisk(Disk, u64);
-
-impl OpenDisk {
-    fn powered(&self) -> std::io::Result<MutexGuard<'_, DiskState>> {
-        let state = self.0.state();
-        let gone = state.left == 0 || state.power != self.1;
-        if gone { Err(std::io::Error::other("no power")) } else { Ok(state) }
-    }
-}
-
-impl redb::StorageBackend for OpenDisk {
-    fn len(&self) -> std::io::Result<u64> {
-        Ok(self.powered()?.now.len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        let at = usize::try_from(offset).unwrap();
-        out.copy_from_slice(&self.powered()?.now[at..at + out.len()]);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> std::io::Result<()> {
-        let len = usize::try_from(len).unwrap();
-        let mut state = self.powered()?;
-        state.now.resize(len, 0);
-        // The length is kept in order; a file that is cut off is another thing than lost writes.
-        state.synced.resize(len, 0);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> std::io::Result<()> {
-        let mut state = self.powered()?;
-        state.synced = state.now.clone();
-        state.writes.clear();
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        let at = usize::try_from(offset).unwrap();
-        let mut state = self.powered()?;
-        state.left -= 1;
-        state.now[at..at + data.len()].copy_from_slice(data);
-        state.writes.push((at, data.to_owned()));
-        Ok(())
-    }
-}
-
-impl Medium for Disk {
-    fn open(&self, _: bool) -> Result<Option<Database>, DatabaseError> {
-        let power = self.state().power;
-        builder().create_with_backend(OpenDisk(self.clone(), power)).map(Some)
-    }
-
-    fn room(&self) -> u64 {
-        u64::MAX
     }
 }
 
@@ -496,8 +397,7 @@ proptest! {
 
     #[test]
     fn it_is_as_a_map_is(steps in steps()) {
-        let disk = Disk::default();
-        disk.lose_power(|| false, usize::MAX);
+        let disk = Disk::empty();
         let mut store = Local::on(Box::new(disk.clone()), Mode::Owned).unwrap();
         let mut model = Model::new();
         for (seed, one) in steps.iter().enumerate() {
@@ -517,8 +417,7 @@ proptest! {
     fn no_answered_write_is_lost_with_the_power(
         steps in steps(), left in 1usize..400, seed: u64,
     ) {
-        let disk = Disk::default();
-        disk.lose_power(|| false, usize::MAX);
+        let disk = Disk::empty();
         // A file gets its name when it is a database.
         drop(disk.open(true).unwrap());
         disk.lose_power(|| true, left);

@@ -193,6 +193,10 @@ mod tests {
 
     impl Worker {
         fn start(limits: FunctionLimits) -> Self {
+            Self::start_routed(limits, Routing::ByName)
+        }
+
+        fn start_routed(limits: FunctionLimits, routing: Routing) -> Self {
             let (engine, own) = Channel::pair().unwrap();
             let (_, outbox) = link::open::<ToWorker, ToEngine>(own).unwrap();
             let counters = Rc::new(Counters::new(Arc::new(Board::create().unwrap().0), 0));
@@ -210,13 +214,8 @@ mod tests {
             let ready = Rc::<Ready>::default();
             let runtime = TableRuntime { table: TABLE, ready: Rc::clone(&ready) };
             let functions = Functions::new(Box::new(runtime), outbox, catalogue(limits));
-            let pipeline = Pipeline::new(
-                settings(),
-                Routing::ByName,
-                functions,
-                shared,
-                Rc::<Drain>::default(),
-            );
+            let drain = Rc::<Drain>::default();
+            let pipeline = Pipeline::new(settings(), routing, functions, shared, drain);
             Self { pipeline, counters, ready, engine }
         }
 

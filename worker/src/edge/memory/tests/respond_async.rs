@@ -194,12 +194,16 @@ fn a_request_that_is_too_large_for_a_job_is_refused() {
 fn without_an_engine_that_answers_there_is_no_job() {
     run(async {
         let (worker, engine) = start(9);
+        let gone = Worker::start(FunctionLimits::default());
         let (_, of_worker) = Channel::pair().unwrap();
-        let Worker { pipeline, .. } = Worker::start(FunctionLimits::default());
-        pipeline.shared().state.connect(of_worker.into()).unwrap();
-        let alone = Worker { pipeline, ..worker };
-        let (head, _) = answer(&alone, &engine, ask("POST", "/hello", "respond-async")).await;
+        gone.pipeline.shared().state.connect(of_worker.into()).unwrap();
+        let asked = || ask("POST", "/hello", "respond-async");
+        let (head, _) = answer(&gone, &engine, asked()).await;
         assert_eq!(head.status, 503);
         assert!(head.headers.contains_key("retry-after"));
+        // In a bundle there is no engine, and the request is run.
+        let bundled = Worker::start_routed(FunctionLimits::default(), Routing::Only);
+        assert_eq!(answer(&bundled, &engine, asked()).await.0.status, 200);
+        drop(worker);
     });
 }

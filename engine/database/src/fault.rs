@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::entry::Damaged;
+use crate::entry::Damaged;
 
 /// Why the database cannot be used now.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ impl From<Damaged> for Fault {
 
 impl Fault {
     /// Returns the fault that an error of the database is.
-    pub(super) fn of(error: impl Into<redb::Error>) -> Self {
+    pub fn of(error: impl Into<redb::Error>) -> Self {
         match error.into() {
             redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => Self::Held,
             redb::Error::Io(error) if host::fault::is_full(&error) => Self::Full,
@@ -57,7 +57,7 @@ impl Fault {
 
     /// Returns the fault that a panic of the database is: it does so of files that others have
     /// changed.
-    pub(super) fn of_panic(panic: &(dyn std::any::Any + Send)) -> Self {
+    pub(crate) fn of_panic(panic: &(dyn std::any::Any + Send)) -> Self {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
         Self::Damaged(text.unwrap_or("?").to_owned())

@@ -10,10 +10,10 @@ const HEADER_BYTES: usize = 1 + 8 + 4;
 /// A value that is not as it was written.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a value is damaged")]
-pub(super) struct Damaged;
+pub struct Damaged;
 
 /// Returns the bytes of an entry.
-pub(super) fn encode(revision: u64, value: &[u8]) -> Vec<u8> {
+pub fn encode(revision: u64, value: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES + value.len());
     bytes.push(LAYOUT);
     bytes.extend(revision.to_le_bytes());
@@ -26,7 +26,7 @@ pub(super) fn encode(revision: u64, value: &[u8]) -> Vec<u8> {
 ///
 /// # Errors
 /// [`Damaged`] if the bytes are not what [`encode`] returns.
-pub(super) fn decode(bytes: &[u8]) -> Result<(u64, &[u8]), Damaged> {
+pub fn decode(bytes: &[u8]) -> Result<(u64, &[u8]), Damaged> {
     let (&layout, rest) = bytes.split_first().ok_or(Damaged)?;
     let (revision, rest) = rest.split_first_chunk().ok_or(Damaged)?;
     let (found, value) = rest.split_first_chunk().ok_or(Damaged)?;
@@ -36,7 +36,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(u64, &[u8]), Damaged> {
 }
 
 /// Returns how long the value of an entry is.
-pub(super) fn value_bytes(bytes: &[u8]) -> u64 {
+pub fn value_bytes(bytes: &[u8]) -> u64 {
     bytes.len().saturating_sub(HEADER_BYTES) as u64
 }
 

@@ -1,58 +1,41 @@
 //! The thread of the database: group commit. Owns no fds.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use abi::state::{Answer, Failure, Operation};
-use redb::Database;
+use crate::fault::Fault;
+use crate::{Done, Performed, Schema, Shared, Work, caught, fail};
 
-use super::tables::Tables;
-use super::{Fault, Shared, Work, caught, unavailable};
-use crate::{Bucket, Done, Request};
-
-/// The most operations in one transaction,
+/// The most tasks in one transaction,
 const BATCH_MAX: usize = 1000;
-/// and the most bytes of keys and values.
+/// and the most bytes of them.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// With less room on the disk, nothing is set,
-const ROOM_MIN: u64 = 16 * 1024 * 1024;
-/// and with less than this, nothing is removed either, which takes some room, too.
-const ROOM_TO_DELETE_MIN: u64 = 4 * 1024 * 1024;
 /// How long another engine may have the database.
 const HELD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often is looked whether it still has it.
 const HELD_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Something that is done in a transaction.
-enum Task {
-    Request(Request),
-    Clear(Bucket),
-}
-
 /// What one transaction does.
-#[derive(Default)]
-struct Batch {
-    tasks: Vec<(Task, Done)>,
+struct Batch<S: Schema> {
+    tasks: Vec<S::Task>,
+    done: Vec<Done<S::Answer>>,
     bytes: usize,
 }
 
-impl Batch {
+impl<S: Schema> Batch<S> {
     fn is_full(&self) -> bool {
         self.tasks.len() >= BATCH_MAX || self.bytes >= BATCH_BYTES_MAX
     }
 
     /// Takes work up. Returns what is not done in a transaction.
-    fn take(&mut self, work: Work) -> Option<Order> {
+    fn take(&mut self, work: Work<S>) -> Option<Order> {
         match work {
-            Work::Request(request, done) => {
-                self.bytes += request.operation.bytes();
-                self.tasks.push((Task::Request(request), done));
-                None
-            }
-            Work::Clear(bucket, done) => {
-                self.tasks.push((Task::Clear(bucket), done));
+            Work::Task(task, done) => {
+                self.bytes += S::bytes(&task);
+                self.tasks.push(task);
+                self.done.push(done);
                 None
             }
             Work::Share => Some(Order::Share),
@@ -69,9 +52,9 @@ enum Order {
 }
 
 /// Does what is in the queue, until it is told to close or nobody is left who could.
-pub(super) fn run(shared: &Arc<Shared>, queue: &Receiver<Work>) {
+pub(crate) fn run<S: Schema>(shared: &Arc<Shared<S>>, queue: &Receiver<Work<S>>) {
     while let Ok(first) = queue.recv() {
-        let mut batch = Batch::default();
+        let mut batch = Batch { tasks: Vec::new(), done: Vec::new(), bytes: 0 };
         let mut order = batch.take(first);
         while order.is_none() && !batch.is_full() {
             match queue.try_recv() {
@@ -100,21 +83,22 @@ pub(super) fn run(shared: &Arc<Shared>, queue: &Receiver<Work>) {
 }
 
 /// Closes the database. Those that are reading still have it: the last one closes it.
-fn close(shared: &Shared) {
+fn close<S: Schema>(shared: &Shared<S>) {
     let database = shared.lock().database.take();
     drop(database);
 }
 
 /// Does all of a batch in one transaction, and answers.
-fn commit(shared: &Shared, Batch { tasks, .. }: Batch) {
-    let (tasks, done): (Vec<Task>, Vec<Done>) = tasks.into_iter().unzip();
+fn commit<S: Schema>(shared: &Shared<S>, batch: Batch<S>) {
+    let Batch { tasks, done, .. } = batch;
+    let writes = tasks.iter().filter(|task| S::is_write(task)).count() as u64;
     let begun = Instant::now();
-    let answers = match database(shared, tasks.iter().any(is_write)) {
+    let answers = match database(shared, writes > 0) {
         Ok(database) => {
             let room = shared.medium.room();
-            let answers = caught(|| perform(database.as_deref(), &tasks, room));
+            let answers = caught(|| perform::<S>(database.as_deref(), &tasks, room));
             drop(database);
-            answers.map_err(|fault| shared.failed(&fault))
+            answers.map_err(|fault| fail::<S>(&mut shared.lock(), &fault))
         }
         Err(why) => Err(why),
     };
@@ -125,7 +109,6 @@ fn commit(shared: &Shared, Batch { tasks, .. }: Batch) {
         std::thread::sleep(2 * HELD_INTERVAL);
     }
     let counts = &shared.counts;
-    let writes = tasks.iter().filter(|task| is_write(task)).count() as u64;
     counts.writes.fetch_add(writes, Relaxed);
     counts.reads.fetch_add(tasks.len() as u64 - writes, Relaxed);
     match answers {
@@ -139,24 +122,20 @@ fn commit(shared: &Shared, Batch { tasks, .. }: Batch) {
         }
         Err(why) => {
             counts.failed.fetch_add(tasks.len() as u64, Relaxed);
-            done.into_iter().for_each(|done| done(unavailable(&why)));
+            done.into_iter().for_each(|done| done(S::unavailable(&why)));
         }
-    }
-}
-
-fn is_write(task: &Task) -> bool {
-    match task {
-        Task::Request(request) => request.operation.is_write(),
-        Task::Clear(_) => true,
     }
 }
 
 /// Returns the database, when no other engine has it. Returns `None` if there is none, and none is
 /// to be made.
-fn database(shared: &Shared, make: bool) -> Result<Option<Arc<Database>>, String> {
+fn database<S: Schema>(
+    shared: &Shared<S>,
+    make: bool,
+) -> Result<Option<Arc<redb::Database>>, String> {
     let until = Instant::now() + HELD_TIMEOUT;
     loop {
-        let mut state = shared.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = shared.lock();
         if !state.shares {
             return shared.opened(&mut state, make);
         }
@@ -169,48 +148,25 @@ fn database(shared: &Shared, make: bool) -> Result<Option<Arc<Database>>, String
                 return Ok(state.database.clone());
             }
             Err(Fault::Held) if Instant::now() < until => drop(state),
-            Err(fault) => return Err(super::fail(&mut state, &fault)),
+            Err(fault) => return Err(fail::<S>(&mut state, &fault)),
         }
         std::thread::sleep(HELD_INTERVAL);
     }
 }
 
 /// Does all tasks. What they have changed is on the disk when this returns.
-fn perform(database: Option<&Database>, tasks: &[Task], room: u64) -> Result<Vec<Answer>, Fault> {
-    let Some(database) = database else {
-        let read = |task: &Task| match task {
-            Task::Request(request) => super::tables::read(None, request),
-            Task::Clear(_) => Ok(Answer::Done),
-        };
-        return tasks.iter().map(read).collect();
-    };
+fn perform<S: Schema>(
+    database: Option<&redb::Database>,
+    tasks: &[S::Task],
+    room: u64,
+) -> Result<Vec<S::Answer>, Fault> {
+    let Some(database) = database else { return Ok(tasks.iter().map(S::nothing).collect()) };
     let transaction = database.begin_write().map_err(Fault::of)?;
-    let mut tables = Tables::open(&transaction)?;
-    let answers: Result<Vec<Answer>, Fault> =
-        tasks.iter().map(|task| perform_one(&mut tables, task, room)).collect();
-    let answers = answers?;
-    if tables.close()? {
+    let Performed { answers, has_changed } = S::perform(&transaction, tasks, room)?;
+    if has_changed {
         transaction.commit().map_err(Fault::of)?;
     } else {
         transaction.abort().map_err(Fault::of)?;
     }
     Ok(answers)
-}
-
-fn perform_one(tables: &mut Tables<'_>, task: &Task, room: u64) -> Result<Answer, Fault> {
-    let needed = match task {
-        Task::Request(request) if !request.operation.is_write() => 0,
-        Task::Request(Request { operation: Operation::DeleteMany { .. }, .. }) | Task::Clear(_) => {
-            ROOM_TO_DELETE_MIN
-        }
-        Task::Request(_) => ROOM_MIN,
-    };
-    if room < needed {
-        // Before it really is: the database would have to be opened anew after that.
-        return Ok(Answer::Failed(Failure::Unavailable(Fault::Full.to_string())));
-    }
-    match task {
-        Task::Request(request) => tables.apply(request),
-        Task::Clear(bucket) => tables.clear(bucket),
-    }
 }

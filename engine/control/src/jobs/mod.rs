@@ -1,0 +1,253 @@
+//! Asynchronous invocations: kept until they are done, tried again, and what came of them.
+//!
+//! What is kept and what is next, the crate `jobs` says. [`runner`] is the task that runs them, on a
+//! thread of its own, while this engine holds the data folder's [turn](crate::turn) for that;
+//! [`attempt`] is one attempt, [`submission`] checks what is to be kept, [`change`] is for
+//! operators, [`of_workers`] for workers, [`handover`] says what an engine that is taken over from still runs, and [`tally`]
+//! counts. Owns the database.
+
+mod attempt;
+mod change;
+mod error;
+mod handover;
+mod of_workers;
+mod runner;
+mod submission;
+pub(crate) mod tally;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use abi::limits::JOBS_RUNNING_MAX;
+use api::jobs::JobsStatus;
+use fleet::workers::supervise::Command;
+use host::clock;
+use jobs::local::{Answer, Local, New, Task};
+use jobs::queue::{Queue, State};
+use jobs::{JobId, new_id};
+use tokio::sync::mpsc::Sender;
+use tokio::sync::{Notify, oneshot, watch};
+
+pub use database::Mode;
+pub use jobs::local::Bounds;
+pub use jobs::record::Target;
+
+pub use self::error::JobError;
+pub use self::of_workers::OfWorkers;
+pub use self::submission::Submission;
+use self::tally::{Reading, Tally};
+use crate::functions::Functions;
+use crate::life::Life;
+
+/// How long a node that stops waits until what came of the last attempts is kept.
+const SILENCE_WAIT: Duration = Duration::from_secs(5);
+
+/// Where jobs are kept, and how many.
+#[derive(Debug)]
+pub struct Plan {
+    /// The data folder.
+    pub data: PathBuf,
+    /// How many.
+    pub bounds: Bounds,
+    /// Who else may need the database.
+    pub mode: Mode,
+}
+
+/// What this engine knows of jobs.
+#[derive(Debug)]
+struct Known {
+    queue: Queue,
+    tally: Tally,
+    /// Whether the queue has what the database has.
+    is_loaded: bool,
+}
+
+/// Keeps jobs, and runs them.
+#[derive(Debug)]
+pub struct Jobs {
+    functions: Arc<Functions>,
+    supervisor: Sender<Command>,
+    data: PathBuf,
+    bounds: Bounds,
+    local: Local,
+    known: Mutex<Known>,
+    /// Something may be due, or is to be looked at.
+    news: Notify,
+    /// Whether no other engine needs the database.
+    owned: watch::Sender<bool>,
+    /// Whether the runner is there.
+    runs: watch::Sender<bool>,
+}
+
+/// What a function's client is told of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What it is at. `None` when it is done.
+    pub state: Option<State>,
+    /// How many attempts have ended, but for those that were put off.
+    pub attempts: u32,
+    /// The status of the last reply, if there was one.
+    pub status: Option<u16>,
+}
+
+impl Jobs {
+    /// Opens the database. See [`start`](Self::start).
+    ///
+    /// # Errors
+    /// If its thread cannot be started.
+    pub fn open(
+        functions: Arc<Functions>,
+        supervisor: Sender<Command>,
+        plan: Plan,
+    ) -> std::io::Result<Self> {
+        let Plan { data, bounds, mode } = plan;
+        let local = Local::start(data.join("jobs").join("local.redb"), mode)?;
+        let queue = Queue::new(JOBS_RUNNING_MAX);
+        let known = Mutex::new(Known { queue, tally: Tally::default(), is_loaded: false });
+        let (owned, runs) = (watch::Sender::new(mode == Mode::Owned), watch::Sender::new(false));
+        let news = Notify::new();
+        Ok(Self { functions, supervisor, data, bounds, local, known, news, owned, runs })
+    }
+
+    /// Runs jobs, on a thread and runtime of its own, until the node stops or another engine has
+    /// taken over.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn start(self: &Arc<Self>, life: watch::Receiver<Life>) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let jobs = Arc::clone(self);
+        let run = move || runtime.block_on(runner::run(jobs, life));
+        std::thread::Builder::new().name("jobs".to_owned()).spawn(run)?;
+        Ok(())
+    }
+
+    /// Keeps an invocation of `function` to be made. `done` has the job's id once a crash cannot lose
+    /// it. It is called on whatever thread knows, perhaps before this returns, and must not block.
+    pub fn submit(
+        self: &Arc<Self>,
+        function: &str,
+        submission: Submission,
+        done: Box<dyn FnOnce(Result<JobId, JobError>) + Send>,
+    ) {
+        let now_ms = clock::unix_ms();
+        let checked = self.functions.listing.function(function).map_err(JobError::from);
+        let checked = checked.and_then(|_| submission.check(function, now_ms));
+        let (record, request) = match checked {
+            Ok(checked) => checked,
+            Err(error) => return done(Err(error)),
+        };
+        let (id, function, jobs) = (new_id(), function.to_owned(), Arc::clone(self));
+        let task = Task::Enqueue(New { id, record, request }, self.bounds);
+        let kept = move |answer| match answer {
+            Answer::Full(why) => done(Err(JobError::Full(why))),
+            Answer::Unavailable(why) => done(Err(JobError::Unavailable(why))),
+            _ => {
+                jobs.submitted(id, &function, now_ms);
+                done(Ok(id));
+            }
+        };
+        self.local.submit(task, Box::new(kept));
+    }
+
+    /// Has the runner run a job that is kept now.
+    fn submitted(&self, id: JobId, function: &str, now_ms: u64) {
+        let mut known = self.known();
+        known.tally.submitted(function);
+        // What is not loaded yet will be, with this.
+        if known.is_loaded {
+            known.queue.insert(id, function, now_ms, now_ms);
+            drop(known);
+            self.news.notify_one();
+        }
+    }
+
+    /// The same for those who can wait.
+    ///
+    /// # Errors
+    /// A [`JobError`] that says why it is not kept.
+    pub async fn submit_and_wait(
+        self: &Arc<Self>,
+        function: &str,
+        submission: Submission,
+    ) -> Result<JobId, JobError> {
+        let (done, kept) = oneshot::channel();
+        self.submit(function, submission, Box::new(move |id| drop(done.send(id))));
+        kept.await.unwrap_or(Err(JobError::NotHere))
+    }
+
+    /// Passes to `done` what there is to say of a job of `function`, or `None` if it has no such job.
+    pub fn look_up(
+        self: &Arc<Self>,
+        function: &str,
+        id: JobId,
+        done: Box<dyn FnOnce(Option<Progress>) + Send>,
+    ) {
+        let (jobs, function) = (Arc::clone(self), function.to_owned());
+        let shown = move |answer| {
+            let Answer::Shown(known) = answer else { return done(None) };
+            let state = jobs.known().queue.state(id);
+            done(change::progress(known, state).filter(|(of, _)| *of == function).map(|it| it.1));
+        };
+        self.local.submit(Task::Show(id), Box::new(shown));
+    }
+
+    /// From now on another engine may need the database.
+    pub fn share(&self) {
+        self.local.share();
+    }
+
+    /// The other engine has gone: what it has left is this one's.
+    pub fn own(&self) {
+        self.local.own();
+        self.owned.send_replace(true);
+    }
+
+    /// Returns once no attempt is under way and what came of them is kept, or that takes too long.
+    /// For an engine that is stopping.
+    pub async fn until_silent(&self) {
+        let mut runs = self.runs.subscribe();
+        let _ = tokio::time::timeout(SILENCE_WAIT, runs.wait_for(|runs| !runs)).await;
+    }
+
+    /// Closes the database.
+    pub fn close(&self) {
+        self.local.close();
+    }
+
+    /// Returns how many jobs there are.
+    pub(crate) fn status(&self) -> JobsStatus {
+        let known = self.known();
+        let mut status = JobsStatus::default();
+        for (_, depth) in known.queue.depths() {
+            status.queued += depth.queued;
+            status.running += depth.running;
+            status.dead += depth.dead;
+        }
+        status
+    }
+
+    /// Returns what was counted, and what there is.
+    pub(crate) fn reading(&self) -> Reading {
+        let known = self.known();
+        let depths = known.queue.depths().map(|(function, depth)| (function.to_owned(), depth));
+        let oldest = known.queue.oldest().map(|id| clock::unix_ms().saturating_sub(id.unix_ms()));
+        Reading {
+            depths: depths.collect(),
+            tally: known.tally.clone(),
+            oldest_ms: oldest.unwrap_or(0),
+        }
+    }
+
+    /// Does a task with the database.
+    async fn ask(&self, task: Task) -> Answer {
+        let (done, answer) = oneshot::channel();
+        self.local.submit(task, Box::new(move |answer| drop(done.send(answer))));
+        answer.await.unwrap_or_else(|_| Answer::Unavailable("the node is stopping".to_owned()))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,262 @@
+//! The task that runs jobs: it begins an attempt when there is one to make, and sleeps until there
+//! is. Owns the [turn](crate::turn) to run them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use host::clock;
+use jobs::JobId;
+use jobs::local::{Answer, Indexed, Task};
+use jobs::plan::{self, Next, Outcome, Policy, Reason, Standing};
+use jobs::queue::Ended;
+use jobs::record::{Attempt, Death, Finished, Record, Request};
+use store::manifest::Manifest;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::Jobs;
+use super::attempt::attempt;
+use super::handover::Handover;
+use crate::failed;
+use crate::functions::ChangeError;
+use crate::life::Life;
+
+/// After so long the database is asked again that could not be used.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The clock is looked at so often at least: it may be stepped.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Runs jobs until the node stops, or another engine has taken over.
+pub(super) async fn run(jobs: Arc<Jobs>, mut life: watch::Receiver<Life>) {
+    let data = jobs.data.clone();
+    let waiting = tokio::task::spawn_blocking(move || Handover::wait(&data));
+    let turn = tokio::select! {
+        turn = waiting => turn,
+        _ = life.wait_for(|life| *life != Life::Serving) => return,
+    };
+    let turn = match turn {
+        Ok(Ok(turn)) => turn,
+        Ok(Err(error)) => {
+            return tracing::error!(
+                "no asynchronous invocation is run: jobs.lock in the data folder cannot be locked: {error}"
+            );
+        }
+        // The node stops.
+        Err(_) => return,
+    };
+    jobs.runs.send_replace(true);
+    let mut running = JoinSet::new();
+    let mut owned = jobs.owned.subscribe();
+    let others = turn.read();
+    let serve = async {
+        let is_owned = *owned.borrow_and_update();
+        jobs.load(if is_owned { &[] } else { &others }).await;
+        loop {
+            let pause = jobs.begin(&mut running);
+            tokio::select! {
+                biased;
+                Ok(()) = owned.changed() => jobs.load(&[]).await,
+                Some(_) = running.join_next() => {}
+                () = jobs.news.notified() => {}
+                () = sleep(pause) => {}
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = life.wait_for(|life| *life != Life::Serving) => {}
+        never = serve => match never {},
+    }
+    let left: Vec<JobId> = {
+        let mut known = jobs.known();
+        known.is_loaded = false;
+        known.queue.running().collect()
+    };
+    // The one that waits for the turn reads what is written before.
+    let _ = tokio::task::spawn_blocking(move || turn.give(&left)).await;
+    while running.join_next().await.is_some() {}
+    jobs.runs.send_replace(false);
+}
+
+impl Jobs {
+    /// Has the queue be as the database is, but for those that another engine runs.
+    async fn load(&self, others: &[JobId]) {
+        loop {
+            match self.ask(Task::Scan).await {
+                Answer::Scanned(scanned) => {
+                    let now_ms = clock::unix_ms();
+                    let mut known = self.known();
+                    for Indexed { id, function, due_ms, is_dead } in scanned {
+                        if is_dead {
+                            known.queue.insert_dead(id, &function);
+                        } else if !others.contains(&id) {
+                            known.queue.insert(id, &function, due_ms, now_ms);
+                        }
+                    }
+                    let was_loaded = std::mem::replace(&mut known.is_loaded, true);
+                    drop(known);
+                    if was_loaded {
+                        return;
+                    }
+                    // What was submitted while it was read is in neither: it is read once more.
+                }
+                // It is said once why.
+                _ => sleep(AGAIN).await,
+            }
+        }
+    }
+
+    /// Has the database be read again: the queue may not be as it is.
+    pub(super) fn news_of_database(&self) {
+        self.owned.send_modify(|_| {});
+    }
+
+    /// Begins as many attempts as may be made. Returns how long there will be no more by itself.
+    fn begin(self: &Arc<Self>, running: &mut JoinSet<()>) -> Duration {
+        let now_ms = clock::unix_ms();
+        let mut known = self.known();
+        while let Some(id) = known.queue.start(now_ms) {
+            running.spawn(Arc::clone(self).run_one(id));
+        }
+        let left_ms = known.queue.next_due_ms().map(|due_ms| due_ms.saturating_sub(now_ms));
+        left_ms.map_or(LOOK_INTERVAL, |left| Duration::from_millis(left).min(LOOK_INTERVAL))
+    }
+
+    /// Makes an attempt at a job, and keeps what has become of it.
+    async fn run_one(self: Arc<Self>, id: JobId) {
+        let ended = match self.ask(Task::Load(id)).await {
+            Answer::Loaded(loaded) => {
+                let (record, request) = *loaded;
+                match &record.death {
+                    Some(_) => Ended::Dead,
+                    None => self.try_once(id, record, request).await,
+                }
+            }
+            Answer::Unavailable(_) => Ended::PutOff { due_ms: clock::unix_ms() + 1000 },
+            _ => Ended::Gone,
+        };
+        self.known().queue.ended(id, ended, clock::unix_ms());
+    }
+
+    async fn try_once(&self, id: JobId, record: Record, request: Request) -> Ended {
+        let now_ms = clock::unix_ms();
+        let version = self.version(&record).await;
+        let policy = policy(version.as_ref().ok());
+        if plan::is_too_old(policy, record.since_ms, now_ms) {
+            let next = Next::Dead(Reason::Age);
+            return self.keep(id, record, None, next, policy).await;
+        }
+        let (outcome, made) = match version {
+            Ok(_) => {
+                let waited_ms = now_ms.saturating_sub(record.since_ms);
+                self.known().tally.began(&record.function, record.attempts == 0, waited_ms);
+                attempt(&self.supervisor, id, &record, request).await
+            }
+            Err(error) => {
+                let outcome = match failed::status(error.fault()).is_client_error() {
+                    true => Outcome::Gone,
+                    false => Outcome::Refused { retry_after_ms: None },
+                };
+                let error = Some(error.to_string());
+                (outcome, Attempt { began_ms: now_ms, error, ..Attempt::default() })
+            }
+        };
+        if outcome != Outcome::Ok && !self.known().is_loaded {
+            // The node stops: whatever has ended this attempt, the next engine tries again.
+            return Ended::PutOff { due_ms: u64::MAX };
+        }
+        let counts = matches!(outcome, Outcome::Ok | Outcome::Failed { .. });
+        let record = Record { attempts: record.attempts + u32::from(counts), ..record };
+        let standing = Standing {
+            attempts: record.attempts,
+            put_off: self.known().queue.put_off(id),
+            since_ms: record.since_ms,
+        };
+        let next = plan::next(policy, standing, outcome, clock::unix_ms(), fastrand::f64());
+        self.keep(id, record, Some(made), next, policy).await
+    }
+
+    /// Returns a version of the function that a job is for.
+    async fn version(&self, record: &Record) -> Result<Arc<Manifest>, ChangeError> {
+        let (name, listing) = (&record.function, &self.functions.listing);
+        listing.find(name, record.reference.as_deref()).await?;
+        let function = listing.function(name)?;
+        function.foremost().cloned().ok_or_else(|| ChangeError::Unknown(name.clone()))
+    }
+
+    /// Keeps what has become of a job. While the database cannot be used, it is asked again, and
+    /// the job counts as running.
+    async fn keep(
+        &self,
+        id: JobId,
+        record: Record,
+        made: Option<Attempt>,
+        next: Next,
+        policy: Policy,
+    ) -> Ended {
+        let now_ms = clock::unix_ms();
+        self.known().tally.ended(&record.function, next);
+        let last = made.or_else(|| record.last.clone());
+        let (task, ended) = match next {
+            Next::Done => {
+                let finished = Finished {
+                    function: record.function,
+                    enqueued_ms: record.enqueued_ms,
+                    ended_ms: now_ms,
+                    attempts: record.attempts,
+                    last: last.unwrap_or_default(),
+                };
+                (Task::Finish { id, finished }, Ended::Gone)
+            }
+            // It costs no write: after a restart it is tried at once.
+            Next::PutOff { due_ms } => return Ended::PutOff { due_ms },
+            Next::Retry { due_ms } => {
+                (Task::Update(id, Record { due_ms, last, ..record }), Ended::Retry { due_ms })
+            }
+            Next::Dead(why) => {
+                let reason = reason(why, policy, last.as_ref());
+                let (function, log) =
+                    (&record.function, last.as_ref().and_then(|last| last.invocation.as_ref()));
+                let log = log.map(|it| format!("; see `sockhop logs {it}`")).unwrap_or_default();
+                tracing::warn!("the job {id} of {function:?} is a dead letter: {reason}{log}");
+                let death = Some(Death { at_ms: now_ms, reason });
+                (Task::Update(id, Record { death, last, ..record }), Ended::Dead)
+            }
+        };
+        while let Answer::Unavailable(_) = self.ask(task.clone()).await {
+            if !self.known().is_loaded {
+                break;
+            }
+            sleep(AGAIN).await;
+        }
+        ended
+    }
+}
+
+/// Returns what a job of this version is tried by; if there is none, of any.
+fn policy(version: Option<&Arc<Manifest>>) -> Policy {
+    let limits = version.map(|version| version.limits.clone()).unwrap_or_default();
+    Policy {
+        attempts_max: limits.job_attempts_max,
+        age_max_ms: limits.job_age_ms.into(),
+        pause_ms: limits.job_pause_ms.into(),
+    }
+}
+
+/// Returns why a job is tried no more, as a sentence.
+fn reason(why: Reason, policy: Policy, last: Option<&Attempt>) -> String {
+    let last = last.and_then(|last| last.error.as_deref());
+    match (why, last) {
+        (Reason::Attempts(attempts), Some(error)) => {
+            format!("{attempts} attempts have failed, the last because {error}")
+        }
+        (Reason::Attempts(attempts), None) => format!("{attempts} attempts have failed"),
+        (Reason::Age, _) => {
+            let age = humantime::format_duration(Duration::from_millis(policy.age_max_ms));
+            format!("it would be older than {age} (--job-age) at the next attempt")
+        }
+        (Reason::Gone, Some(error)) => error.to_owned(),
+        (Reason::Gone, None) => "there is no such function".to_owned(),
+    }
+}

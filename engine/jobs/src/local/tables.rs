@@ -1,0 +1,366 @@
+//! What is in the database of jobs, and what each task does to it. Owns no fds.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `jobs` | id | a record |
+//! | `requests` | id | a request |
+//! | `functions` | function | how many jobs it has, and bytes |
+//! | `finished` | id | what came of a job |
+//! | `ended` | when it ended, id | |
+//! | `about` | `format`, `jobs`, `bytes`, `finished` | a number |
+//!
+//! Ids are numbers there, which sort as ids do. What is damaged of one job holds up no other: it is
+//! passed over where many are read.
+
+use std::collections::HashMap;
+
+use database::Fault;
+use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
+
+use super::{Answer, Bounds, Filter, Indexed, Known, New, Task};
+use crate::JobId;
+use crate::record::{self, Finished, Record};
+
+type Bytes = &'static [u8];
+
+const JOBS: TableDefinition<'_, u128, Bytes> = TableDefinition::new("jobs");
+const REQUESTS: TableDefinition<'_, u128, Bytes> = TableDefinition::new("requests");
+const FUNCTIONS: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("functions");
+const FINISHED: TableDefinition<'_, u128, Bytes> = TableDefinition::new("finished");
+const ENDED: TableDefinition<'_, (u64, u128), ()> = TableDefinition::new("ended");
+const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
+
+/// The format of all of this. Raise it when an earlier build must not write to it any more.
+pub(super) const FORMAT: u64 = 1;
+const JOBS_KEY: &str = "jobs";
+const BYTES_KEY: &str = "bytes";
+const FINISHED_KEY: &str = "finished";
+
+/// So long is kept what came of a job,
+const FINISHED_MS: u64 = 24 * 60 * 60 * 1000;
+/// and of so many.
+const FINISHED_MAX: u64 = 100_000;
+/// What a job counts besides its request.
+const JOB_BYTES: u64 = 512;
+
+fn key(id: JobId) -> u128 {
+    u128::from_be_bytes(id.bytes())
+}
+
+fn id(key: u128) -> JobId {
+    JobId::from_bytes(key.to_be_bytes())
+}
+
+/// Returns what comes of reading an empty database.
+pub(super) fn nothing(task: &Task) -> Answer {
+    match task {
+        Task::List(_) => Answer::Listed(Vec::new()),
+        Task::Scan => Answer::Scanned(Vec::new()),
+        _ => Answer::Unknown,
+    }
+}
+
+/// Reads what a task asks for. `transaction` is none while there is no database yet.
+pub(super) fn read(transaction: Option<&ReadTransaction>, task: &Task) -> Result<Answer, Fault> {
+    let Some(transaction) = transaction else { return Ok(nothing(task)) };
+    let open = |table| match transaction.open_table(table) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(Fault::of(error)),
+    };
+    // All are made in one transaction.
+    match (open(JOBS)?, open(REQUESTS)?, open(FINISHED)?) {
+        (Some(jobs), Some(requests), Some(finished)) => {
+            read_from(&jobs, &requests, &finished, task)
+        }
+        _ => Ok(nothing(task)),
+    }
+}
+
+fn read_from(
+    jobs: &impl ReadableTable<u128, Bytes>,
+    requests: &impl ReadableTable<u128, Bytes>,
+    finished: &impl ReadableTable<u128, Bytes>,
+    task: &Task,
+) -> Result<Answer, Fault> {
+    match task {
+        Task::Load(id) => {
+            let record = jobs.get(key(*id)).map_err(Fault::of)?;
+            let request = requests.get(key(*id)).map_err(Fault::of)?;
+            let (Some(record), Some(request)) = (record, request) else {
+                return Ok(Answer::Unknown);
+            };
+            let record = record::decode(record.value())?;
+            Ok(Answer::Loaded(Box::new((record, record::decode_request(request.value())?))))
+        }
+        Task::Show(id) => {
+            if let Some(record) = jobs.get(key(*id)).map_err(Fault::of)? {
+                return Ok(Answer::Shown(Known::Kept(record::decode(record.value())?)));
+            }
+            let finished = finished.get(key(*id)).map_err(Fault::of)?;
+            finished.map_or(Ok(Answer::Unknown), |finished| {
+                Ok(Answer::Shown(Known::Finished(record::decode(finished.value())?)))
+            })
+        }
+        Task::List(filter) => {
+            let mut listed = kept(jobs, filter)?;
+            listed.extend(done(finished, filter)?);
+            listed.sort_by_key(|(id, _)| *id);
+            Ok(Answer::Listed(listed.split_off(listed.len().saturating_sub(filter.limit))))
+        }
+        Task::Scan => {
+            let mut scanned = Vec::new();
+            for item in jobs.iter().map_err(Fault::of)? {
+                let (at, record) = item.map_err(Fault::of)?;
+                let id = id(at.value());
+                let Some(Record { function, due_ms, death, .. }) = whole(id, record.value()) else {
+                    continue;
+                };
+                scanned.push(Indexed { id, function, due_ms, is_dead: death.is_some() });
+            }
+            Ok(Answer::Scanned(scanned))
+        }
+        // A write is nothing to read.
+        _ => Ok(Answer::Unavailable("it writes".to_owned())),
+    }
+}
+
+/// Returns a record that is as it was written.
+fn whole<T: serde::de::DeserializeOwned>(id: JobId, bytes: &[u8]) -> Option<T> {
+    let record = record::decode(bytes);
+    if record.is_err() {
+        tracing::error!("the job {id} is damaged, and left alone");
+    }
+    record.ok()
+}
+
+/// Returns the newest jobs that are kept, the newest first.
+fn kept(
+    jobs: &impl ReadableTable<u128, Bytes>,
+    filter: &Filter,
+) -> Result<Vec<(JobId, Known)>, Fault> {
+    let mut found = Vec::new();
+    if !filter.with_queued && !filter.with_dead {
+        return Ok(found);
+    }
+    for item in jobs.iter().map_err(Fault::of)?.rev() {
+        let (at, record) = item.map_err(Fault::of)?;
+        let Some(record) = whole::<Record>(id(at.value()), record.value()) else { continue };
+        let wanted = if record.death.is_some() { filter.with_dead } else { filter.with_queued };
+        if wanted && is_of(filter, &record.function) {
+            found.push((id(at.value()), Known::Kept(record)));
+        }
+        if found.len() >= filter.limit {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the newest jobs that are done, the newest first.
+fn done(
+    finished: &impl ReadableTable<u128, Bytes>,
+    filter: &Filter,
+) -> Result<Vec<(JobId, Known)>, Fault> {
+    let mut found = Vec::new();
+    if !filter.with_done {
+        return Ok(found);
+    }
+    for item in finished.iter().map_err(Fault::of)?.rev() {
+        let (at, bytes) = item.map_err(Fault::of)?;
+        let Some(finished) = whole::<Finished>(id(at.value()), bytes.value()) else { continue };
+        if is_of(filter, &finished.function) {
+            found.push((id(at.value()), Known::Finished(finished)));
+        }
+        if found.len() >= filter.limit {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn is_of(filter: &Filter, function: &str) -> bool {
+    filter.function.as_deref().is_none_or(|wanted| wanted == function)
+}
+
+/// How many jobs there are, and how large their requests.
+#[derive(Debug, Clone, Copy, Default)]
+struct Usage {
+    jobs: u64,
+    bytes: u64,
+}
+
+impl Usage {
+    fn with(self, bytes: u64) -> Self {
+        Self { jobs: self.jobs + 1, bytes: self.bytes.saturating_add(bytes) }
+    }
+
+    fn without(self, bytes: u64) -> Self {
+        Self { jobs: self.jobs.saturating_sub(1), bytes: self.bytes.saturating_sub(bytes) }
+    }
+
+    fn is_within(self, bounds: Bounds) -> bool {
+        self.jobs <= bounds.jobs_max && self.bytes <= bounds.bytes_max
+    }
+}
+
+/// The tables in a transaction that writes.
+pub(super) struct Tables<'a> {
+    jobs: Table<'a, u128, Bytes>,
+    requests: Table<'a, u128, Bytes>,
+    functions: Table<'a, &'static str, (u64, u64)>,
+    finished: Table<'a, u128, Bytes>,
+    ended: Table<'a, (u64, u128), ()>,
+    about: Table<'a, &'static str, u64>,
+    /// Of all functions.
+    all: Usage,
+    /// Of functions whose jobs have changed.
+    of_functions: HashMap<String, Usage>,
+    finished_count: u64,
+    changed: bool,
+}
+
+impl<'a> Tables<'a> {
+    pub(super) fn open(transaction: &'a WriteTransaction) -> Result<Self, Fault> {
+        let about = transaction.open_table(ABOUT).map_err(Fault::of)?;
+        let number = |key| -> Result<u64, Fault> {
+            Ok(about.get(key).map_err(Fault::of)?.map_or(0, |found| found.value()))
+        };
+        let all = Usage { jobs: number(JOBS_KEY)?, bytes: number(BYTES_KEY)? };
+        let finished_count = number(FINISHED_KEY)?;
+        Ok(Self {
+            jobs: transaction.open_table(JOBS).map_err(Fault::of)?,
+            requests: transaction.open_table(REQUESTS).map_err(Fault::of)?,
+            functions: transaction.open_table(FUNCTIONS).map_err(Fault::of)?,
+            finished: transaction.open_table(FINISHED).map_err(Fault::of)?,
+            ended: transaction.open_table(ENDED).map_err(Fault::of)?,
+            about,
+            all,
+            of_functions: HashMap::new(),
+            finished_count,
+            changed: false,
+        })
+    }
+
+    /// Writes what was counted. Returns whether anything has changed.
+    pub(super) fn close(mut self) -> Result<bool, Fault> {
+        if !self.changed {
+            return Ok(false);
+        }
+        for (function, Usage { jobs, bytes }) in &self.of_functions {
+            if *jobs == 0 {
+                self.functions.remove(&**function).map_err(Fault::of)?;
+            } else {
+                self.functions.insert(&**function, (*jobs, *bytes)).map_err(Fault::of)?;
+            }
+        }
+        for (key, number) in [
+            (JOBS_KEY, self.all.jobs),
+            (BYTES_KEY, self.all.bytes),
+            (FINISHED_KEY, self.finished_count),
+        ] {
+            self.about.insert(key, number).map_err(Fault::of)?;
+        }
+        Ok(true)
+    }
+
+    /// Does a task.
+    pub(super) fn apply(&mut self, task: &Task) -> Result<Answer, Fault> {
+        match task {
+            Task::Enqueue(new, bounds) => self.enqueue(new, *bounds),
+            Task::Update(id, record) => {
+                if self.jobs.get(key(*id)).map_err(Fault::of)?.is_none() {
+                    return Ok(Answer::Unknown);
+                }
+                self.jobs.insert(key(*id), &*record::encode(record)).map_err(Fault::of)?;
+                self.changed = true;
+                Ok(Answer::Done)
+            }
+            Task::Finish { id, finished } => {
+                if !self.remove(*id)? {
+                    return Ok(Answer::Unknown);
+                }
+                self.keep(*id, finished)?;
+                Ok(Answer::Done)
+            }
+            Task::Remove(id) => Ok(if self.remove(*id)? { Answer::Done } else { Answer::Unknown }),
+            reading => read_from(&self.jobs, &self.requests, &self.finished, reading),
+        }
+    }
+
+    fn usage(&self, function: &str) -> Result<Usage, Fault> {
+        if let Some(known) = self.of_functions.get(function) {
+            return Ok(*known);
+        }
+        let stored = self.functions.get(function).map_err(Fault::of)?;
+        let (jobs, bytes) = stored.map(|stored| stored.value()).unwrap_or_default();
+        Ok(Usage { jobs, bytes })
+    }
+
+    fn enqueue(&mut self, new: &New, bounds: Bounds) -> Result<Answer, Fault> {
+        let New { id, record, request } = new;
+        let bytes = record.bytes + JOB_BYTES;
+        let all = self.all.with(bytes);
+        if !all.is_within(bounds) {
+            let Bounds { jobs_max, bytes_max } = bounds;
+            return Ok(Answer::Full(format!(
+                "this node keeps no more than {jobs_max} asynchronous invocations and {bytes_max} \
+                 bytes of them (--jobs-max, --jobs-bytes-max)"
+            )));
+        }
+        let own = self.usage(&record.function)?.with(bytes);
+        let half =
+            Bounds { jobs_max: bounds.jobs_max.div_ceil(2), bytes_max: bounds.bytes_max / 2 };
+        if !own.is_within(half) {
+            return Ok(Answer::Full(format!(
+                "the function {:?} has half of all the asynchronous invocations that this node \
+                 keeps (--jobs-max, --jobs-bytes-max)",
+                record.function
+            )));
+        }
+        self.jobs.insert(key(*id), &*record::encode(record)).map_err(Fault::of)?;
+        self.requests.insert(key(*id), &*record::encode_request(request)).map_err(Fault::of)?;
+        self.all = all;
+        self.of_functions.insert(record.function.clone(), own);
+        self.changed = true;
+        Ok(Answer::Done)
+    }
+
+    /// Removes a job with its request. Returns whether it was there.
+    fn remove(&mut self, id: JobId) -> Result<bool, Fault> {
+        let record = {
+            let Some(removed) = self.jobs.remove(key(id)).map_err(Fault::of)? else {
+                return Ok(false);
+            };
+            record::decode::<Record>(removed.value())?
+        };
+        self.requests.remove(key(id)).map_err(Fault::of)?;
+        let bytes = record.bytes + JOB_BYTES;
+        let own = self.usage(&record.function)?.without(bytes);
+        self.of_functions.insert(record.function, own);
+        self.all = self.all.without(bytes);
+        self.changed = true;
+        Ok(true)
+    }
+
+    /// Keeps what came of a job, and less of what came of others.
+    fn keep(&mut self, id: JobId, finished: &Finished) -> Result<(), Fault> {
+        let ended_ms = finished.ended_ms;
+        self.finished.insert(key(id), &*record::encode(finished)).map_err(Fault::of)?;
+        self.ended.insert((ended_ms, key(id)), ()).map_err(Fault::of)?;
+        self.finished_count += 1;
+        // A few each time, so that no transaction has many to remove.
+        for _ in 0..3 {
+            let oldest = self.ended.first().map_err(Fault::of)?.map(|(at, _)| at.value());
+            let Some((at_ms, oldest)) = oldest else { break };
+            let is_old = at_ms.saturating_add(FINISHED_MS) < ended_ms;
+            if !is_old && self.finished_count <= FINISHED_MAX {
+                break;
+            }
+            self.ended.remove((at_ms, oldest)).map_err(Fault::of)?;
+            self.finished.remove(oldest).map_err(Fault::of)?;
+            self.finished_count = self.finished_count.saturating_sub(1);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,480 @@
+//! Asynchronous invocations: kept before they are answered, run at least once, tried again, given up
+//! and kept as dead letters, and none lost, whatever ends.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use harness::aws::Aws;
+use harness::client::{Reply, request};
+use harness::disk::SmallDisk;
+use harness::running::{kill_now, records};
+use harness::{Connection, Node, native, wait, wat};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long anything may take on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Submits a job by the command, and returns its id.
+fn submit(node: &Node, name: &str, arguments: &[&str]) -> String {
+    let said = node.cli(&[&["invoke", name, "--async"], arguments].concat()).expect_code(0).stdout;
+    said.trim().to_owned()
+}
+
+/// Sends a request to the control API.
+fn ask(data: &Path, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    let mut connection = Connection::open_unix(&data.join("control.sock"));
+    connection.send(request(method, target, headers, body));
+    connection.reply()
+}
+
+/// Submits a job over a connection that may break off. Returns its id, if that came.
+fn try_submit(data: &Path, name: &str, path: &str, body: &[u8]) -> Option<String> {
+    let target = format!("/v1/functions/{name}/invocations{path}");
+    let mut connection = Connection::try_open_unix(&data.join("control.sock")).ok()?;
+    connection.try_send(request("POST", &target, &[], body)).ok()?;
+    let reply = connection.try_reply().ok().filter(|reply| reply.status() == 202)?;
+    Some(reply.json()["id"].as_str().unwrap().to_owned())
+}
+
+fn shown(node: &Node, id: &str) -> Value {
+    records(&node.cli(&["jobs", "show", id, "--json"]).expect_code(0).stdout).remove(0)
+}
+
+/// Returns a job once it is in a state.
+fn until(node: &Node, id: &str, state: &str) -> Value {
+    let what = format!("the job is {state}");
+    wait::for_value(&what, SOON, || shown(node, id), |job| job["state"] == state)
+}
+
+fn listed(node: &Node, arguments: &[&str]) -> Vec<Value> {
+    let all = [&["jobs", "list", "--json", "--limit", "1000"], arguments].concat();
+    records(&node.cli(&all).expect_code(0).stdout)
+}
+
+/// Deploys a function that writes its environment, with the request's headers, to its log.
+fn deploy_environment(node: &Node, name: &str) {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("environment.wasm");
+    fs::write(&file, wat::whole("environment")).unwrap();
+    let file = file.to_str().unwrap();
+    node.cli(&["deploy", file, "--name", name, "--no-trial"]).expect_code(0);
+}
+
+/// Returns what the last invocation of a function has had of a variable, once it is logged.
+fn told(node: &Node, name: &str, variable: &str) -> String {
+    let start = format!("{variable}=");
+    wait::until("the environment is logged", SOON, || {
+        let printed = node.cli(&["logs", name, "--json", "--limit", "1000"]).stdout;
+        let value = |line: &Value| {
+            let pairs = line["text"].as_str()?.to_owned();
+            Some(pairs.split('\0').find_map(|pair| pair.strip_prefix(&start))?.to_owned())
+        };
+        records(&printed).iter().rev().find_map(value)
+    })
+}
+
+/// Returns how often each key was counted up in the bucket of the function `name`.
+fn counts(node: &Node, name: &str) -> BTreeMap<String, u64> {
+    let exported = node.cli(&["kv", "ls", name]).expect_code(0).stdout;
+    let count = |key: &str| {
+        let value = node.cli(&["kv", "get", name, key]).expect_code(0).stdout;
+        (key.to_owned(), value.parse().unwrap())
+    };
+    exported.lines().map(count).collect()
+}
+
+/// The body by which the guest `keyvalue` counts up a key.
+fn count_up(key: &str) -> Vec<u8> {
+    json!([["increment", key, 1]]).to_string().into()
+}
+
+#[test]
+fn a_job_runs_with_its_request_and_the_function_knows_which_it_is() {
+    let node = Node::start();
+    deploy_environment(&node, "shop");
+    let arguments = ["--path", "/order?a=b", "-X", "PUT", "-H", "x-colour: green"];
+    let id = submit(&node, "shop", &[&arguments[..], &["-d", "1 apple"]].concat());
+    let job = until(&node, &id, "done");
+    assert_eq!((&job["function"], &job["attempts"]), (&json!("shop"), &json!(1)), "{job}");
+    assert_eq!(job["last"]["status"], 200);
+    for (variable, value) in [
+        ("HTTP_SOCKHOP_JOB", id.as_str()),
+        ("HTTP_SOCKHOP_JOB_ATTEMPT", "1"),
+        ("HTTP_X_COLOUR", "green"),
+        ("REQUEST_METHOD", "PUT"),
+        ("PATH_INFO", "/order"),
+        ("QUERY_STRING", "a=b"),
+        ("CONTENT_LENGTH", "7"),
+    ] {
+        assert_eq!(told(&node, "shop", variable), value, "{variable}");
+    }
+    let invocation = job["last"]["invocation"].as_str().unwrap();
+    let log = node.cli(&["logs", invocation]).expect_code(0).stdout;
+    assert!(log.contains("PUT") && log.contains("/order"), "{log}");
+    let printed = node.cli(&["jobs", "list"]).expect_code(0).stdout;
+    assert!(printed.contains(&id) && printed.contains("done"), "{printed}");
+    let by_default = submit(&node, "shop@v1", &[]);
+    assert_eq!(until(&node, &by_default, "done")["function"], "shop");
+    assert_eq!(told(&node, "shop", "REQUEST_METHOD"), "POST");
+    assert_eq!(listed(&node, &["shop", "--state", "done"]).len(), 2);
+    assert!(listed(&node, &["other"]).is_empty() && listed(&node, &["--state", "dead"]).is_empty());
+    node.stop();
+}
+
+#[test]
+fn a_job_that_fails_is_tried_again_after_a_pause_and_then_kept_as_a_dead_letter() {
+    let node = Node::start();
+    node.deploy("status", "status", &["--job-attempts", "2", "--job-pause", "1s"]);
+    let id = submit(&node, "status", &["--path", "/?code=500"]);
+    let waiting = wait::for_value(
+        "an attempt has failed",
+        SOON,
+        || shown(&node, &id),
+        |job| job["attempts"] == 1 && job["state"] == "queued",
+    );
+    let pause =
+        waiting["next_ms"].as_u64().unwrap() - waiting["last"]["began_ms"].as_u64().unwrap();
+    assert!((800..=3000).contains(&pause), "{waiting}");
+    let dead = until(&node, &id, "dead");
+    assert_eq!((&dead["attempts"], &dead["last"]["status"]), (&json!(2), &json!(500)));
+    let reason = dead["reason"].as_str().unwrap();
+    assert!(reason.contains("2 attempts") && reason.contains("500"), "{reason}");
+    assert!(node.stderr().contains("dead letter"), "{}", node.stderr());
+    assert_eq!(listed(&node, &["status", "--state", "dead"]).len(), 1);
+    let status = node.cli(&["status"]).expect_code(0).stdout;
+    assert!(status.contains("1 dead letter"), "{status}");
+    let metrics = ask(node.data(), "GET", "/metrics", &[], b"").text();
+    for line in [
+        "sockhop_jobs{function=\"status\",state=\"dead\"} 1",
+        "sockhop_jobs_retries_total{function=\"status\"} 1",
+        "sockhop_jobs_dead_letters_total{function=\"status\"} 1",
+        "sockhop_jobs_attempts_total{function=\"status\",outcome=\"failed\"} 2",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+    // It has all its attempts again.
+    let said = node.cli(&["jobs", "retry", "--all", "status"]).expect_code(0).stdout;
+    assert!(said.contains("1 dead letter"), "{said}");
+    wait::for_value("it is tried again", SOON, || shown(&node, &id), |job| job["attempts"] == 1);
+    assert_eq!(until(&node, &id, "dead")["attempts"], 2);
+    node.cli(&["jobs", "cancel", &id]).expect_code(0);
+    node.cli(&["jobs", "show", &id]).expect_error(&["no asynchronous invocation"]);
+    node.cli(&["jobs", "retry", &id]).expect_error(&["no asynchronous invocation"]);
+    node.stop();
+}
+
+#[test]
+fn a_job_that_waits_can_be_hastened_or_removed_and_one_that_runs_cannot() {
+    let node = Node::start();
+    node.deploy("status", "status", &["--job-pause", "1h"]);
+    node.deploy("sleep", "sleep", &[]);
+    let failed = |attempts: u64, id: &str| {
+        wait::for_value(
+            "an attempt has failed",
+            SOON,
+            || shown(&node, id),
+            |job| job["attempts"] == attempts && job["state"] == "queued",
+        )
+    };
+    let id = submit(&node, "status", &["--path", "/?code=503", "-H", "x: y"]);
+    failed(1, &id);
+    node.cli(&["jobs", "retry", &id]).expect_code(0);
+    failed(2, &id);
+    node.cli(&["jobs", "cancel", &id]).expect_code(0);
+    node.cli(&["jobs", "show", &id]).expect_error(&["no asynchronous invocation"]);
+    let slow = submit(&node, "sleep", &["--path", "/?ms=5000"]);
+    until(&node, &slow, "running");
+    assert_eq!(listed(&node, &["--state", "running"])[0]["id"], slow.as_str());
+    node.cli(&["jobs", "cancel", &slow]).expect_error(&["runs now"]);
+    node.cli(&["jobs", "retry", &slow]).expect_error(&["runs now"]);
+    until(&node, &slow, "done");
+    node.cli(&["jobs", "cancel", &slow]).expect_error(&["is done"]);
+    node.stop();
+}
+
+#[test]
+fn a_full_queue_is_said_at_once_and_holds_up_no_other_function() {
+    let node = Node::build().option("--jobs-max", "4").start();
+    node.deploy("sleep", "sleep", &[]);
+    node.deploy("hello", "hello", &[]);
+    let slow: Vec<String> =
+        (0..2).map(|_| submit(&node, "sleep", &["--path", "/?ms=3000"])).collect();
+    let refused = ask(node.data(), "POST", "/v1/functions/sleep/invocations", &[], b"");
+    assert_eq!(refused.status(), 503, "{}", refused.text());
+    assert!(refused.head.get("retry-after").is_some());
+    assert!(refused.text().contains("half of all"), "{}", refused.text());
+    node.cli(&["invoke", "sleep", "--async"]).expect_error(&["half of all"]);
+    let other = submit(&node, "hello", &[]);
+    until(&node, &other, "done");
+    for id in &slow {
+        until(&node, id, "done");
+    }
+    until(&node, &submit(&node, "sleep", &["--path", "/?ms=1"]), "done");
+    node.stop();
+}
+
+#[test]
+fn jobs_of_a_function_that_was_removed_are_dead_letters_and_say_so() {
+    let node = Node::start();
+    node.deploy("status", "status", &["--job-pause", "1h"]);
+    let id = submit(&node, "status", &["--path", "/?code=500"]);
+    let tried = |job: &Value| job["attempts"] == 1;
+    wait::for_value("an attempt has failed", SOON, || shown(&node, &id), tried);
+    node.cli(&["remove", "status"]).expect_code(0);
+    assert_eq!(shown(&node, &id)["state"], "queued");
+    node.cli(&["jobs", "retry", &id]).expect_code(0);
+    let dead = until(&node, &id, "dead");
+    assert!(dead["reason"].as_str().unwrap().contains("status"), "{dead}");
+    // When there is such a function again, it can be tried.
+    node.deploy("hello", "status", &[]);
+    node.cli(&["jobs", "retry", &id]).expect_code(0);
+    until(&node, &id, "done");
+    node.stop();
+}
+
+#[test]
+fn kills_lose_no_job_that_was_answered() {
+    let folder = TempDir::new().unwrap();
+    let options = ["--job-attempts", "100", "--job-pause", "1s"];
+    let mut answered = Vec::new();
+    for round in 0..3 {
+        let mut node = Node::build().data(folder.path()).start();
+        if round == 0 {
+            node.deploy("keyvalue", "a", &options);
+        }
+        let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let (data, worker) = (node.data().to_owned(), node.status().workers[0].pid);
+        thread::scope(|scope| {
+            let client = |client: usize| {
+                let (stop, done, data) = (&stop, &done, &data);
+                scope.spawn(move || {
+                    let mut mine = Vec::new();
+                    for number in 0.. {
+                        if stop.load(Relaxed) {
+                            break;
+                        }
+                        let key = format!("{round}-{client}-{number}");
+                        if let Some(id) = try_submit(data, "a", "/2", &count_up(&key)) {
+                            mine.push((key, id));
+                            done.fetch_add(1, Relaxed);
+                        }
+                    }
+                    mine
+                })
+            };
+            let clients: Vec<_> = (0..3).map(client).collect();
+            let progress = |more: usize| {
+                let before = done.load(Relaxed);
+                let some = || (done.load(Relaxed) >= before + more).then_some(());
+                wait::until("jobs are answered", SOON, some);
+            };
+            progress(10);
+            // Its jobs fail, or are lost on their way.
+            kill_now(worker);
+            progress(10);
+            // At whatever of enqueues, attempts and their ends it is.
+            node.kill_engine();
+            stop.store(true, Relaxed);
+            answered.extend(clients.into_iter().flat_map(|client| client.join().unwrap()));
+        });
+    }
+    let node = Node::build().data(folder.path()).start();
+    let queued = || {
+        let kept = listed(&node, &["a", "--state", "queued"]);
+        kept.len() + listed(&node, &["a", "--state", "running"]).len()
+    };
+    wait::for_value("all jobs have run", 3 * SOON, queued, |left| *left == 0);
+    assert!(listed(&node, &["--state", "dead"]).is_empty());
+    let counts = counts(&node, "a");
+    let again: u64 = counts.values().map(|count| count - 1).sum();
+    for (key, id) in &answered {
+        assert!(counts.contains_key(key), "the job {id} for {key} is lost");
+    }
+    // What was under way at a kill runs once more, and nothing else.
+    assert!(again <= 6 * 3 * 10, "{again} of {} ran more than once", counts.len());
+    println!("{} answered, {} run, {again} times once more", answered.len(), counts.len());
+    node.stop();
+}
+
+#[test]
+fn a_job_that_ends_its_process_each_time_is_given_up_and_harms_nobody() {
+    let (node, aws) = Aws::with_node();
+    let options = ["--no-trial", "--job-attempts", "3", "--job-pause", "1s"];
+    native::deploy(&node, "lambda-events", "lambda", "poison", &options);
+    node.deploy("panic", "panic", &options[1..]);
+    node.deploy("hello", "hello", &[]);
+    let worker = node.status().workers[0].pid;
+    let mut cli = aws.cli();
+    let event = "invoke --function-name poison --invocation-type Event answer.json \
+                 --cli-binary-format raw-in-base64-out --payload";
+    let called = cli.run(&format!(r#"{event} {{"exit":1}}"#));
+    assert_eq!(called["StatusCode"], 202, "{called}");
+    assert_eq!(cli.run(&format!(r#"{event} {{"a":1}}"#))["StatusCode"], 202);
+    assert_eq!(cli.run(&format!(r#"{event} {{"error":"no"}}"#))["StatusCode"], 202);
+    let panics = submit(&node, "panic", &[]);
+    let others: Vec<String> = (0..20).map(|_| submit(&node, "hello", &[])).collect();
+    for id in &others {
+        let job = until(&node, id, "done");
+        assert_eq!(job["attempts"], 1, "{job}");
+    }
+    assert_eq!(until(&node, &panics, "dead")["attempts"], 3);
+    let dead = wait::for_value(
+        "both are given up",
+        SOON,
+        || listed(&node, &["poison", "--state", "dead"]),
+        |dead| dead.len() == 2,
+    );
+    assert!(dead.iter().all(|job| job["attempts"] == 3), "{dead:?}");
+    assert_eq!(listed(&node, &["poison", "--state", "done"]).len(), 1);
+    node.get("/hello/").expect_hello();
+    assert_eq!(node.status().workers[0].pid, worker, "the shared worker lives");
+    node.stop();
+}
+
+#[test]
+fn a_take_over_loses_no_job_and_runs_none_twice() {
+    let mut old = Node::start();
+    old.deploy("keyvalue", "a", &["--job-pause", "1s"]);
+    old.deploy("sleep", "sleep", &[]);
+    let slow = submit(&old, "sleep", &["--path", "/?ms=3000"]);
+    until(&old, &slow, "running");
+    let (stop, done, data) = (AtomicBool::new(false), AtomicUsize::new(0), old.data().to_owned());
+    let (new, answered) = thread::scope(|scope| {
+        let client = |client: usize| {
+            let (stop, done, data) = (&stop, &done, &data);
+            scope.spawn(move || {
+                let mut mine = Vec::new();
+                for number in 0.. {
+                    if stop.load(Relaxed) {
+                        break;
+                    }
+                    let key = format!("{client}-{number}");
+                    if let Some(id) = try_submit(data, "a", "/2", &count_up(&key)) {
+                        mine.push((key, id));
+                        done.fetch_add(1, Relaxed);
+                    }
+                }
+                mine
+            })
+        };
+        let clients: Vec<_> = (0..2).map(client).collect();
+        let progress = || {
+            let before = done.load(Relaxed);
+            let some = || (done.load(Relaxed) >= before + 10).then_some(());
+            wait::until("jobs are answered", SOON, some);
+        };
+        progress();
+        let processes = old.processes();
+        let new = old.successor(None);
+        progress();
+        old.expect_ended(&processes, SOON);
+        progress();
+        stop.store(true, Relaxed);
+        let answered: Vec<_> =
+            clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+        (new, answered)
+    });
+    assert_eq!(until(&new, &slow, "done")["attempts"], 1);
+    let queued = || listed(&new, &["a", "--state", "queued"]).len();
+    wait::for_value("all jobs have run", SOON, queued, |left| *left == 0);
+    let running = || listed(&new, &["a", "--state", "running"]).len();
+    wait::for_value("none runs any more", SOON, running, |left| *left == 0);
+    let counts = counts(&new, "a");
+    for (key, id) in &answered {
+        assert_eq!(counts.get(key), Some(&1), "the job {id} for {key}");
+    }
+    new.stop();
+}
+
+#[test]
+fn a_full_disk_refuses_jobs_and_nothing_else() {
+    let disk = SmallDisk::mount(64);
+    let node = Node::build().data(&disk.path().join("data")).start();
+    node.deploy("hello", "hello", &[]);
+    until(&node, &submit(&node, "hello", &[]), "done");
+    let filler = disk.fill();
+    let target = "/v1/functions/hello/invocations/";
+    let refused = ask(node.data(), "POST", target, &[], b"");
+    assert_eq!(refused.status(), 503, "{}", refused.text());
+    assert!(refused.head.get("retry-after").is_some());
+    assert!(refused.text().contains("disk is full"), "{}", refused.text());
+    node.get("/hello/").expect_hello();
+    fs::remove_file(filler).unwrap();
+    let id =
+        wait::until("there is room again", SOON, || try_submit(node.data(), "hello", "/", b""));
+    until(&node, &id, "done");
+    node.stop();
+}
+
+#[test]
+fn a_node_serves_without_its_database_and_says_why() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("jobs").join("local.redb");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, "no database").unwrap();
+    let node = Node::build().data(folder.path()).start();
+    node.deploy("hello", "hello", &[]);
+    let refused = ask(node.data(), "POST", "/v1/functions/hello/invocations", &[], b"");
+    assert_eq!(refused.status(), 503, "{}", refused.text());
+    assert!(refused.text().contains("damaged"), "{}", refused.text());
+    node.get("/hello/").expect_hello();
+    node.cli(&["invoke", "hello", "--async"]).expect_error(&["damaged"]);
+    let said = node.stderr();
+    assert!(said.contains("asynchronous invocations cannot be used"), "{said}");
+    assert_eq!(fs::read(&file).unwrap(), b"no database");
+    fs::remove_file(&file).unwrap();
+    let id = wait::until("it is made anew", SOON, || try_submit(node.data(), "hello", "/", b""));
+    until(&node, &id, "done");
+    node.stop();
+}
+
+#[test]
+fn what_is_no_job_is_refused() {
+    let node = Node::with(&["hello"]);
+    let status = |method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]| {
+        ask(node.data(), method, target, headers, body).status()
+    };
+    let of = |rest: &str| format!("/v1/functions/{rest}");
+    let large = vec![b'x'; (1 << 20) + 1];
+    let long = "x".repeat(60 * 1024);
+    for (expected, target, headers, body) in [
+        (404, of("none/invocations"), &[][..], &b""[..]),
+        (404, of("hello@none/invocations"), &[], b""),
+        (400, of("HELLO/invocations"), &[], b""),
+        (400, of("hello@@/invocations"), &[], b""),
+        (413, of("hello/invocations"), &[], &large),
+        (400, of("hello/invocations"), &[("sockhop-method", "A B")], b""),
+        (400, of("hello/invocations"), &[("sockhop-method", "CONNECT")], b""),
+        (413, of("hello/invocations"), &[("a", &long), ("b", &long)], b""),
+        (202, of("hello/invocations?a=b"), &[], b""),
+        (202, of("hello/invocations/x/invocations"), &[("sockhop-method", "DELETE")], &large[1..]),
+    ] {
+        assert_eq!(status("POST", &target, headers, body), expected, "{target} {}", body.len());
+    }
+    assert_eq!(status("GET", &of("hello/invocations"), &[], b""), 405);
+    for (expected, method, target) in [
+        (400, "GET", "/v1/jobs/x"),
+        (400, "DELETE", "/v1/jobs/6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
+        (404, "GET", "/v1/jobs/0198c5a0-0000-7000-8000-000000000000"),
+        (404, "DELETE", "/v1/jobs/0198c5a0-0000-7000-8000-000000000000"),
+        (404, "POST", "/v1/jobs/0198c5a0-0000-7000-8000-000000000000/retry"),
+        (400, "GET", "/v1/jobs?state=gone"),
+        (400, "GET", "/v1/jobs?limit=-1"),
+        (200, "GET", "/v1/jobs?limit=0"),
+        (200, "GET", "/v1/jobs?function=none"),
+    ] {
+        assert_eq!(status(method, target, &[], b""), expected, "{method} {target}");
+    }
+    node.cli(&["jobs", "show", "x"]).expect_code(2);
+    node.cli(&["jobs", "retry"]).expect_code(2);
+    node.stop();
+}
