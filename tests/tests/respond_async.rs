@@ -107,7 +107,7 @@ fn a_request_is_answered_at_once_and_run_later() {
     connection.send(request("GET", "/echo/", &[("prefer", "wait=1, return=minimal")], b""));
     assert_eq!(connection.reply().status(), 200);
     // The control API's own requests do, too.
-    let invoked = node.cli(&["invoke", "echo", "-H", "prefer: respond-async", "--data", "now"]);
+    let invoked = node.cli(&["invoke", "echo", "-H", "prefer: respond-async", "-d", "now"]);
     assert_eq!(invoked.expect_code(0).stdout, "now");
     node.stop();
 }
@@ -147,7 +147,7 @@ fn every_kind_of_function_has_jobs() {
     node.deploy("hello-p3", "p3", OPTION);
     node.deploy("cmd", "cmd", OPTION);
     native::deploy(&node, "server", "server", "server", OPTION);
-    native::deploy(&node, "lambda", "lambda", "lambda", OPTION);
+    native::deploy(&node, "lambda-http", "lambda", "lambda", OPTION);
     native::deploy(&node, "azure-rust", "azure", "azure", &["--no-trial", "--respond-async"]);
     let mut connection = node.connect();
     for target in ["/p3/", "/cmd/", "/server/", "/lambda/", "/azure/api/hello"] {
@@ -261,8 +261,8 @@ fn curl_is_told_where_to_ask() {
         String::from_utf8(output.stdout).unwrap()
     };
     let resolve = format!("echo.localhost:{}:127.0.0.1", node.addresses()[0].port());
-    let asked = ["--resolve", &resolve, "-H", "Prefer: respond-async", "-d", "x", "-w"];
-    let written = curl(&[&asked[..], &["%{stderr}%{http_code} %{redirect_url}", &url]].concat());
+    let asked = ["--resolve", &resolve, "-H", "Prefer: respond-async", "-d", "x", &url];
+    let written = curl(&asked);
     let id = serde_json::from_str::<Value>(&written).unwrap()["id"].as_str().unwrap().to_owned();
     let status = format!("{url}.well-known/sockhop/jobs/{id}");
     wait::until("the job is done", SOON, || {
