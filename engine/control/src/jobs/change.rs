@@ -3,7 +3,7 @@
 use api::jobs::{Job, JobAttempt, JobState, JobsQuery, LIST_MAX};
 use host::clock;
 use jobs::JobId;
-use jobs::local::{Answer, Filter, Known, Task};
+use jobs::local::{Answer, Filter, Found, Task};
 use jobs::queue::State;
 use jobs::record::Attempt;
 
@@ -131,8 +131,8 @@ impl Jobs {
     /// Says why a job is not in the queue.
     async fn missing(&self, id: JobId) -> JobError {
         match self.ask(Task::Show(id)).await {
-            Answer::Shown(Known::Finished(_)) => JobError::IsDone(id),
-            Answer::Shown(Known::Kept(_)) => JobError::NotHere,
+            Answer::Shown(Found::Finished(_)) => JobError::IsDone(id),
+            Answer::Shown(Found::Kept(_)) => JobError::NotHere,
             Answer::Unavailable(why) => JobError::Unavailable(why),
             _ => JobError::Unknown(id),
         }
@@ -143,7 +143,7 @@ impl Jobs {
         if known.is_loaded { Ok(known) } else { Err(JobError::NotHere) }
     }
 
-    fn describe(&self, id: JobId, known: Known) -> Job {
+    fn describe(&self, id: JobId, known: Found) -> Job {
         let (state, due_ms) = {
             let known = self.known();
             (known.queue.state(id), known.queue.due_ms(id))
@@ -153,18 +153,18 @@ impl Jobs {
 }
 
 /// Returns whose a job is, and what a client is told of it.
-pub(super) fn progress(known: Known, state: Option<State>) -> Option<(String, Progress)> {
-    Some(match known {
-        Known::Kept(record) => {
+pub(super) fn progress(known: Found, state: Option<State>) -> (String, Progress) {
+    match known {
+        Found::Kept(record) => {
             let state = if record.death.is_some() { State::Dead } else { state_of(state) };
             let status = record.last.and_then(|last| last.status);
             (record.function, Progress { state: Some(state), attempts: record.attempts, status })
         }
-        Known::Finished(finished) => {
+        Found::Finished(finished) => {
             let (attempts, status) = (finished.attempts, finished.last.status);
             (finished.function, Progress { state: None, attempts, status })
         }
-    })
+    }
 }
 
 /// Returns what a job is at that is no dead letter.
@@ -172,9 +172,9 @@ fn state_of(in_queue: Option<State>) -> State {
     if in_queue == Some(State::Running) { State::Running } else { State::Queued }
 }
 
-fn described(id: JobId, known: Known, in_queue: Option<State>, due_ms: Option<u64>) -> Job {
+fn described(id: JobId, known: Found, in_queue: Option<State>, due_ms: Option<u64>) -> Job {
     match known {
-        Known::Kept(record) => {
+        Found::Kept(record) => {
             let state = match (&record.death, state_of(in_queue)) {
                 (Some(_), _) => JobState::Dead,
                 (None, State::Running) => JobState::Running,
@@ -195,7 +195,7 @@ fn described(id: JobId, known: Known, in_queue: Option<State>, due_ms: Option<u6
                 last: record.last.map(attempt),
             }
         }
-        Known::Finished(finished) => Job {
+        Found::Finished(finished) => Job {
             id: id.to_string(),
             function: finished.function,
             reference: None,

@@ -186,9 +186,10 @@ impl Jobs {
     ) {
         let (jobs, function) = (Arc::clone(self), function.to_owned());
         let shown = move |answer| {
-            let Answer::Shown(known) = answer else { return done(None) };
+            let Answer::Shown(found) = answer else { return done(None) };
             let state = jobs.known().queue.state(id);
-            done(change::progress(known, state).filter(|(of, _)| *of == function).map(|it| it.1));
+            let (of, progress) = change::progress(found, state);
+            done((of == function).then_some(progress));
         };
         self.local.submit(Task::Show(id), Box::new(shown));
     }

@@ -77,7 +77,7 @@ pub struct Filter {
 
 /// What is known of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Known {
+pub enum Found {
     /// It is kept.
     Kept(Record),
     /// It is done.
@@ -111,9 +111,9 @@ pub enum Answer {
     /// A job.
     Loaded(Box<(Record, Request)>),
     /// What is known of a job.
-    Shown(Known),
+    Shown(Found),
     /// Jobs, the newest last.
-    Listed(Vec<(JobId, Known)>),
+    Listed(Vec<(JobId, Found)>),
     /// What a queue has of all jobs.
     Scanned(Vec<Indexed>),
 }

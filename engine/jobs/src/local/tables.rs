@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use database::Fault;
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
-use super::{Answer, Bounds, Filter, Indexed, Known, New, Task};
+use super::{Answer, Bounds, Filter, Found, Indexed, New, Task};
 use crate::JobId;
 use crate::record::{self, Finished, Record};
 
@@ -95,11 +95,11 @@ fn read_from(
         }
         Task::Show(id) => {
             if let Some(record) = jobs.get(key(*id)).map_err(Fault::of)? {
-                return Ok(Answer::Shown(Known::Kept(record::decode(record.value())?)));
+                return Ok(Answer::Shown(Found::Kept(record::decode(record.value())?)));
             }
             let finished = finished.get(key(*id)).map_err(Fault::of)?;
             finished.map_or(Ok(Answer::Unknown), |finished| {
-                Ok(Answer::Shown(Known::Finished(record::decode(finished.value())?)))
+                Ok(Answer::Shown(Found::Finished(record::decode(finished.value())?)))
             })
         }
         Task::List(filter) => {
@@ -138,7 +138,7 @@ fn whole<T: serde::de::DeserializeOwned>(id: JobId, bytes: &[u8]) -> Option<T> {
 fn kept(
     jobs: &impl ReadableTable<u128, Bytes>,
     filter: &Filter,
-) -> Result<Vec<(JobId, Known)>, Fault> {
+) -> Result<Vec<(JobId, Found)>, Fault> {
     let mut found = Vec::new();
     if !filter.with_queued && !filter.with_dead {
         return Ok(found);
@@ -148,7 +148,7 @@ fn kept(
         let Some(record) = whole::<Record>(id(at.value()), record.value()) else { continue };
         let wanted = if record.death.is_some() { filter.with_dead } else { filter.with_queued };
         if wanted && is_of(filter, &record.function) {
-            found.push((id(at.value()), Known::Kept(record)));
+            found.push((id(at.value()), Found::Kept(record)));
         }
         if found.len() >= filter.limit {
             break;
@@ -161,7 +161,7 @@ fn kept(
 fn done(
     finished: &impl ReadableTable<u128, Bytes>,
     filter: &Filter,
-) -> Result<Vec<(JobId, Known)>, Fault> {
+) -> Result<Vec<(JobId, Found)>, Fault> {
     let mut found = Vec::new();
     if !filter.with_done {
         return Ok(found);
@@ -170,7 +170,7 @@ fn done(
         let (at, bytes) = item.map_err(Fault::of)?;
         let Some(finished) = whole::<Finished>(id(at.value()), bytes.value()) else { continue };
         if is_of(filter, &finished.function) {
-            found.push((id(at.value()), Known::Finished(finished)));
+            found.push((id(at.value()), Found::Finished(finished)));
         }
         if found.len() >= filter.limit {
             break;
