@@ -255,8 +255,8 @@ fn curl_is_told_where_to_ask() {
     node.deploy("echo", "echo", OPTION);
     let url = format!("http://echo.localhost:{}/", node.addresses()[0].port());
     let curl = |arguments: &[&str]| {
-        let output = Command::new("curl").args(["-sS", "--max-time", "20"]).args(arguments);
-        let output = output.output().unwrap();
+        let mut curl = Command::new("curl");
+        let output = curl.args(["-sS", "--max-time", "20"]).args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
