@@ -88,6 +88,7 @@ fn spec() -> Spec {
         handler: String::new(),
         network: NetworkMode::default(),
         websocket: WebSocketMode::default(),
+        respond_async: false,
         report_lines: false,
     }
 }

@@ -50,6 +50,8 @@ pub struct Spec {
     pub network: NetworkMode,
     /// What becomes of a request that asks to speak WebSocket.
     pub websocket: WebSocketMode,
+    /// Whether clients may have their requests run later, as jobs.
+    pub respond_async: bool,
 }
 
 /// A version of a function.
@@ -221,6 +223,14 @@ impl CatalogueView {
     pub fn function(&self, index: usize) -> Option<&ArchivedFunction> {
         self.get().functions.get(index)
     }
+
+    /// The specifications that versions of `function` are run by, which is one of this catalogue.
+    pub fn specs_of(&self, function: &ArchivedFunction) -> impl Iterator<Item = &ArchivedSpec> {
+        let versions = function.versions.iter().map(|version| version.spec);
+        let targets = function.aliases.iter().flat_map(|alias| alias.targets.iter());
+        let indices = versions.chain(targets.map(|target| target.spec));
+        indices.filter_map(|index| self.get().specs.get(usize::try_from(index.to_native()).ok()?))
+    }
 }
 
 fn check(catalogue: &ArchivedCatalogue) -> Result<(), CatalogueError> {
@@ -368,6 +378,7 @@ pub(crate) mod tests {
             report_lines: false,
             network: NetworkMode::default(),
             websocket: WebSocketMode::default(),
+            respond_async: false,
         }
     }
 

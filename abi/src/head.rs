@@ -25,6 +25,16 @@ pub fn is_http2(bytes: &[u8]) -> bool {
     length >= HTTP2_TOLD_BYTES && bytes[..length] == HTTP2_PREFACE[..length]
 }
 
+/// What the headers begin with that say what of the node has sent a request: a schedule, or a job.
+const RESERVED_PREFIXES: [&str; 2] = ["sockhop-cron", "sockhop-job"];
+
+/// Returns whether the node alone sets a header of this name, which is in lower case. A client's is
+/// taken out of its request.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// Where a request's body ends (RFC 9112 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {

@@ -19,6 +19,7 @@ pub mod function;
 pub mod head;
 pub mod huge_pages;
 pub mod invocation_id;
+pub mod job;
 pub mod limits;
 pub mod message;
 pub mod name;

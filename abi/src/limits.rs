@@ -209,10 +209,18 @@ pub const SEGMENT_SEAL_AGE: Duration = Duration::from_secs(10);
 pub const JOBS_MAX_DEFAULT: u32 = 100_000;
 /// What they may take (setting `--jobs-bytes-max`).
 pub const JOBS_BYTES_MAX_DEFAULT: u64 = 1024 * 1024 * 1024;
-/// The body of one of them.
+/// The body of a request that becomes a job,
 pub const JOB_BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Its path and its headers.
-pub const JOB_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// its head: with what the node adds at each attempt, it is one that is served,
+pub const JOB_HEAD_BYTES_MAX: usize = HEAD_BYTES_MAX - 4 * 1024;
+/// and the headers in that, likewise.
+pub const JOB_HEADERS_MAX: usize = HEADERS_MAX - 10;
+/// All of it as an archive.
+pub const JOB_SUBMISSION_BYTES_MAX: usize = JOB_BODY_BYTES_MAX + JOB_HEAD_BYTES_MAX + 16 * 1024;
+/// What a worker holds of requests that are to become jobs. One that needs more is answered 503.
+pub const JOB_HELD_BYTES_PER_WORKER_MAX: usize = 64 * 1024 * 1024;
+/// How long the engine may take to keep a job, or to say how far one is.
+pub const JOB_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is told of a reply to whoever is called back.
 pub const CALLBACK_REPLY_BYTES_MAX: usize = 256 * 1024;
 /// Asynchronous invocations that a node runs at a time.

@@ -181,6 +181,17 @@ fn of_domain<'a>(
     found.ok_or(NotFound::Target { host, prefix, function, alias: route.alias.as_str() })
 }
 
+/// The prefix of the domain's route that a public request to `host` for `target` goes by, if it
+/// goes by one. All its function's paths begin with it.
+#[must_use]
+pub fn domain_prefix<'a>(
+    catalogue: &'a CatalogueView,
+    host: &str,
+    target: &str,
+) -> Option<&'a str> {
+    by_domain(catalogue, host, target).map(|(_, route)| route.prefix.as_str())
+}
+
 fn find(
     catalogue: &CatalogueView,
     name: &str,

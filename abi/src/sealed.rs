@@ -7,12 +7,14 @@
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::ptr::NonNull;
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::stat::fstat;
+use rkyv::util::AlignedVec;
 
 /// Why memory could not be sealed or mapped.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +111,21 @@ pub fn check(what: &'static str, fd: impl AsFd, limit: u64) -> Result<u64, Seale
     Ok(length)
 }
 
+/// Copies sealed memory that an untrusted peer has made, aligned as an archive has to be. It is not
+/// mapped: a page of it that is not there is an error then, and no signal.
+///
+/// # Errors
+/// [`SealedError`] when it is not sealed, has a wrong size, or cannot be read.
+pub fn read(what: &'static str, fd: impl AsFd, limit: usize) -> Result<AlignedVec, SealedError> {
+    let length = check(what, &fd, limit as u64)?;
+    let call = |source| SealedError::Call { what, call: "pread", source };
+    let copy = fd.as_fd().try_clone_to_owned().map_err(call)?;
+    let mut bytes = AlignedVec::new();
+    bytes.resize(usize::try_from(length).unwrap_or(limit), 0);
+    std::fs::File::from(copy).read_exact_at(&mut bytes, 0).map_err(call)?;
+    Ok(bytes)
+}
+
 /// A read-only mapping of sealed memory. Unmapped when dropped.
 #[derive(Debug)]
 pub struct Mapping {
@@ -169,6 +186,7 @@ mod tests {
         let mapping = Mapping::new("test", &fd, 64).unwrap();
         let mut file = std::fs::File::from(fd);
         assert!(file.write_all(b"x").is_err());
+        assert_eq!(&read("test", &file, 64).unwrap()[..], b"hello");
         drop(file);
         assert_eq!(mapping.bytes(), b"hello");
     }

@@ -1,10 +1,11 @@
-//! What a worker asks of the engine for a function's state, and what it is answered: messages of a
-//! socket apart from the one by which the engine controls the worker.
+//! What a worker asks of the engine for a function, and what it is answered: of the function's state
+//! and of its jobs, in messages of a socket apart from the one by which the engine controls the
+//! worker.
 //!
 //! A worker states which function asks, and the engine checks that against what the worker may run
 //! and what the function was granted. A question has an id that its answer bears, so that many may
-//! be on their way. Every message is bounded ([`crate::limits`]), carries no fd, and fits into one
-//! packet. Owns no fds.
+//! be on their way. Every message is bounded ([`crate::limits`]) and fits into one packet. One alone
+//! carries an fd: that of sealed memory with a request that is to become a job. Owns no fds.
 
 #![allow(
     missing_docs,
@@ -14,6 +15,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::channel::Message;
+use crate::job::{Progress, Refused};
 use crate::limits;
 use crate::name;
 
@@ -266,6 +268,26 @@ impl Answer {
     }
 }
 
+/// What is asked for a function.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub enum Query {
+    /// Something is to be done with a bucket. Answered [`Response::State`].
+    State {
+        /// A bucket that the function was granted. `None` for its own.
+        bucket: Option<String>,
+        /// What is to be done.
+        operation: Operation,
+    },
+    /// A request is to become a job of the function's. It is a [`crate::job::Submission`] in the
+    /// memory whose fd comes along. Answered [`Response::Submitted`].
+    Submit,
+    /// How far is a job of the function's? Answered [`Response::Progress`].
+    Progress {
+        /// The job's id.
+        job: [u8; 16],
+    },
+}
+
 /// Worker to engine.
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub struct Question {
@@ -273,10 +295,19 @@ pub struct Question {
     pub id: u64,
     /// The function that asks.
     pub function: String,
-    /// A bucket that it was granted; none for its own.
-    pub bucket: Option<String>,
-    /// What is to be done.
-    pub operation: Operation,
+    /// What is asked for it.
+    pub query: Query,
+}
+
+/// What came of a [`Query`].
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub enum Response {
+    /// Of what was to be done with a bucket.
+    State(Answer),
+    /// The id of the job, which survives a crash, or why there is none.
+    Submitted(Result<[u8; 16], Refused>),
+    /// How far the job is. `None` if the function has no such job.
+    Progress(Option<Progress>),
 }
 
 /// Engine to worker.
@@ -285,22 +316,23 @@ pub struct Answered {
     /// That of the question.
     pub id: u64,
     /// What came of it.
-    pub answer: Answer,
+    pub response: Response,
 }
 
 impl Message for Question {
     fn fd_count(&self) -> usize {
-        0
+        usize::from(matches!(self.query, Query::Submit))
     }
 
     fn check(&self) -> Result<(), &'static str> {
         if name::check(&self.function).is_err() {
             return Err("Question.function is no function's name");
         }
-        if self.bucket.as_deref().is_some_and(|bucket| name::check(bucket).is_err()) {
+        let Query::State { bucket, operation } = &self.query else { return Ok(()) };
+        if bucket.as_deref().is_some_and(|bucket| name::check(bucket).is_err()) {
             return Err("Question.bucket is no bucket's name");
         }
-        self.operation.check()
+        operation.check()
     }
 }
 
@@ -319,10 +351,13 @@ impl Message for Answered {
 mod tests {
     use super::*;
     use crate::channel::{Channel, ReceiveBuffer, ReceiveError};
+    use crate::job::State;
     use proptest::prelude::*;
+    use std::os::fd::AsFd as _;
 
     fn question(operation: Operation) -> Question {
-        Question { id: 7, function: "shop".to_owned(), bucket: None, operation }
+        let query = Query::State { bucket: None, operation };
+        Question { id: 7, function: "shop".to_owned(), query }
     }
 
     fn get(key: &str) -> Operation {
@@ -346,7 +381,8 @@ mod tests {
         assert!(many(limits::STATE_BATCH_KEYS_MAX + 1).check().is_err());
         let value = || ("k".to_owned(), vec![7; limits::STATE_VALUE_BYTES_MAX]);
         assert!(Operation::SetMany { entries: vec![value(), value()] }.check().is_err());
-        let other = Question { bucket: Some("../x".to_owned()), ..question(get("a")) };
+        let query = Query::State { bucket: Some("../x".to_owned()), operation: get("a") };
+        let other = Question { query, ..question(get("a")) };
         assert!(other.check().is_err());
     }
 
@@ -375,7 +411,38 @@ mod tests {
             Answer::Entries(vec![Some(half.clone()), Some(half), None]),
             Answer::Keys { keys: vec!["k".repeat(page); limits::STATE_PAGE_KEYS_MAX], more: true },
         ] {
-            let answered = Answered { id: 7, answer };
+            let answered = Answered { id: 7, response: Response::State(answer) };
+            engine.send(&answered, None).unwrap();
+            assert_eq!(worker.receive::<Answered>(&mut buffer).unwrap().message, answered);
+        }
+    }
+
+    #[test]
+    fn a_submission_alone_comes_with_an_fd() {
+        let (worker, engine) = Channel::pair().unwrap();
+        let mut buffer = ReceiveBuffer::default();
+        let memory = crate::sealed::create("test", b"a job").unwrap();
+        let asks = |query| Question { query, ..question(get("a")) };
+        worker.send(&asks(Query::Submit), Some(memory.as_fd())).unwrap();
+        assert!(engine.receive::<Question>(&mut buffer).unwrap().fd.is_some());
+        for (query, fd) in [
+            (Query::Submit, None),
+            (Query::Progress { job: [7; 16] }, Some(memory.as_fd())),
+            (Query::State { bucket: None, operation: get("a") }, Some(memory.as_fd())),
+        ] {
+            let packed = crate::envelope::pack(&asks(query)).unwrap();
+            worker.send_packet(&packed, fd).unwrap();
+            let received = engine.receive::<Question>(&mut buffer);
+            assert!(matches!(received, Err(ReceiveError::Malformed(_))), "{received:?}");
+        }
+        let progress = Progress { state: State::Done, attempts: 2, status: Some(204) };
+        for response in [
+            Response::Submitted(Ok([7; 16])),
+            Response::Submitted(Err(Refused::Full("full".to_owned()))),
+            Response::Progress(Some(progress)),
+            Response::Progress(None),
+        ] {
+            let answered = Answered { id: 7, response };
             engine.send(&answered, None).unwrap();
             assert_eq!(worker.receive::<Answered>(&mut buffer).unwrap().message, answered);
         }

@@ -27,7 +27,7 @@ use abi::sandbox::Level;
 use compile::cache::Cache;
 use control::cron::{self, Cron};
 use control::functions::{Functions, Loaded, Memory, Surroundings};
-use control::jobs::{self, Bounds, Jobs};
+use control::jobs::{self, Bounds, Jobs, OfWorkers};
 use control::server::Remote;
 use control::tcp::Admin;
 use control::token::{self, Token};
@@ -242,8 +242,10 @@ impl Node {
         let jobs = Jobs::open(Arc::clone(&functions), commands.clone(), plan);
         let jobs =
             Arc::new(jobs.context("the thread of asynchronous invocations cannot be started")?);
-        let state_server = Server::start(Arc::clone(&state) as _, Arc::clone(&grants) as _)
-            .context("the thread that answers about functions' state cannot be started")?;
+        let of_workers = Arc::new(OfWorkers(Arc::clone(&jobs)));
+        let state_server =
+            Server::start(Arc::clone(&state) as _, of_workers, Arc::clone(&grants) as _)
+                .context("the thread that answers workers' questions cannot be started")?;
 
         let (parking, parked) = parking();
         let (board, board_fd) = Board::create()?;

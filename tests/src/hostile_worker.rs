@@ -9,16 +9,18 @@
 
 use std::fs::File;
 use std::io::IoSlice;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use abi::catalogue::CatalogueView;
-use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received};
+use abi::channel::{Channel, Message as _, ReceiveBuffer, ReceiveError, Received};
+use abi::job::{JobId, Submission};
 use abi::message::{Awaits, ToEngine, ToWorker};
-use abi::state::{Answered, Operation, Question};
+use abi::state::{Answered, Operation, Query, Question};
+use http::{HeaderMap, Method};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 /// Longer than a worker may take to start, without the time that it waits for the machine.
@@ -70,7 +72,7 @@ fn main() {
                         awaits: Awaits::First,
                         origin: None,
                     },
-                    Some(std::os::fd::AsFd::as_fd(&null)),
+                    Some(null.as_fd()),
                 );
             });
         }
@@ -96,11 +98,39 @@ fn main() {
                 |_| {},
                 |_, received| {
                     if let (ToWorker::State, Some(fd)) = (received.message, received.fd) {
-                        let _ = std::fs::write(&received_file, ask_for_state(&Channel::from(fd)));
+                        let answers = ask_for_others(&Channel::from(fd), &state_queries());
+                        let _ = std::fs::write(&received_file, answers);
                     }
                 },
             );
         }
+        "asks for another's jobs" => {
+            let received_file = own.with_file_name("received");
+            follow_protocol(
+                &Channel::from(socket),
+                |_| {},
+                |_, received| {
+                    if let (ToWorker::State, Some(fd)) = (received.message, received.fd) {
+                        let answers = ask_for_others(&Channel::from(fd), &job_queries());
+                        let _ = std::fs::write(&received_file, answers);
+                    }
+                },
+            );
+        }
+        "garbage as a job" => follow_protocol(
+            &Channel::from(socket),
+            |_| {},
+            |_, received| {
+                if let (ToWorker::State, Some(fd)) = (received.message, received.fd) {
+                    let mut forged = submission();
+                    forged.headers.push(("sockhop-cron".to_owned(), b"1".to_vec()));
+                    let memory = forged.seal().expect("there is memory left");
+                    let question =
+                        Question { id: 1, function: "hello".to_owned(), query: Query::Submit };
+                    let _ = Channel::from(fd).send(&question, Some(memory.as_fd()));
+                }
+            },
+        ),
         "garbage about state" => follow_protocol(
             &Channel::from(socket),
             |_| {},
@@ -125,15 +155,38 @@ fn main() {
     thread::sleep(Duration::from_secs(3600));
 }
 
+/// What is asked, and for which function.
+type Asked = (&'static str, Query);
+
 /// Asks for the state of a function that this worker does not run, and for a bucket that nobody was
-/// granted. Returns what was answered.
-fn ask_for_state(engine: &Channel) -> String {
-    let operation = || Operation::Get { key: "k".to_owned() };
+/// granted.
+fn state_queries() -> [Asked; 2] {
+    let get = |bucket: Option<&str>| Query::State {
+        bucket: bucket.map(str::to_owned),
+        operation: Operation::Get { key: "k".to_owned() },
+    };
+    [("shop", get(None)), ("hello", get(Some("orders")))]
+}
+
+/// Submits a job of a function that this worker does not run, and one of a function that takes
+/// none, and asks about jobs of both.
+fn job_queries() -> [Asked; 4] {
+    let progress = || Query::Progress { job: JobId::new().bytes() };
+    [("shop", Query::Submit), ("hello", Query::Submit), ("shop", progress()), ("hello", progress())]
+}
+
+fn submission() -> Submission {
+    Submission::new(None, &Method::POST, "/", &HeaderMap::new(), b"a job".to_vec())
+}
+
+/// Asks for what this worker must not have. Returns what was answered.
+fn ask_for_others(engine: &Channel, queries: &[Asked]) -> String {
+    let memory = submission().seal().expect("there is memory left");
     let mut answers = Vec::new();
-    for (id, function, bucket) in [(1, "shop", None), (2, "hello", Some("orders"))] {
-        let (function, bucket) = (function.to_owned(), bucket.map(str::to_owned));
-        let question = Question { id, function, bucket, operation: operation() };
-        let _ = engine.send(&question, None);
+    for (id, (function, query)) in (1..).zip(queries) {
+        let question = Question { id, function: (*function).to_owned(), query: query.clone() };
+        let fd = (question.fd_count() > 0).then(|| memory.as_fd());
+        let _ = engine.send(&question, fd);
         let answered = loop {
             match engine.receive::<Answered>(&mut ReceiveBuffer::default()) {
                 Ok(received) => break received.message,
@@ -141,7 +194,7 @@ fn ask_for_state(engine: &Channel) -> String {
                 Err(error) => return error.to_string(),
             }
         };
-        answers.push(format!("{} {:?}", answered.id, answered.answer));
+        answers.push(format!("{} {:?}", answered.id, answered.response));
     }
     answers.join(", ")
 }

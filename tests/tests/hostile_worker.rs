@@ -69,6 +69,11 @@ fn garbage_about_state() {
 }
 
 #[test]
+fn a_job_that_is_no_request() {
+    is_killed("garbage as a job", "breaks the protocol");
+}
+
+#[test]
 fn a_worker_of_another_build() {
     is_killed("another build", "not of the engine's build");
 }

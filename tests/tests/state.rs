@@ -616,6 +616,6 @@ fn a_worker_is_not_told_the_state_of_a_function_that_it_does_not_run() {
             .ok()
             .filter(|received| !received.is_empty())
     });
-    assert_eq!(received, "1 Failed(Denied), 2 Failed(Denied)");
+    assert_eq!(received, "1 State(Failed(Denied)), 2 State(Failed(Denied))");
     drop(node);
 }

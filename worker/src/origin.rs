@@ -8,19 +8,11 @@ use http::{HeaderMap, HeaderName};
 /// client's is removed.
 pub(crate) static FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
-/// What the headers begin with by which a function knows that a schedule rings it. Only the node sets
-/// them: a client's are removed.
-const SCHEDULE_PREFIX: &str = "sockhop-cron";
-
-/// Returns whether a header says that a schedule has sent its request.
-pub(crate) fn is_of_schedules(name: &HeaderName) -> bool {
-    name.as_str().starts_with(SCHEDULE_PREFIX)
-}
-
-/// Removes the headers that say so.
-pub(crate) fn remove_schedule(headers: &mut HeaderMap) {
-    let names: Vec<HeaderName> =
-        headers.keys().filter(|name| is_of_schedules(name)).cloned().collect();
+/// Removes the headers that the node alone sets: they say that a schedule or a job has sent a
+/// request.
+pub(crate) fn remove_reserved(headers: &mut HeaderMap) {
+    let is_reserved = |name: &&HeaderName| abi::head::is_reserved(name.as_str());
+    let names: Vec<HeaderName> = headers.keys().filter(is_reserved).cloned().collect();
     names.iter().for_each(|name| drop(headers.remove(name)));
 }
 

@@ -1,15 +1,17 @@
-//! This worker's questions to the engine about functions' state, by a socket of their own.
+//! This worker's questions to the engine about functions' state and their jobs, by a socket of their
+//! own.
 //!
 //! A question is sent at once, and its answer comes by its id: many are on their way at a time, and
 //! whoever waits for one does not hold up the thread. Who no longer waits is forgotten. Owns this
 //! worker's end of the socket.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use abi::channel::{Channel, ReceiveBuffer, ReceiveError, SendError};
-use abi::state::{Answer, Answered, Failure, Operation, Question};
+use abi::job::{JobId, Progress, Refused, Submission};
+use abi::state::{Answer, Answered, Failure, Operation, Query, Question, Response};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
@@ -18,6 +20,8 @@ use tokio::sync::oneshot;
 const NOWHERE: &str = "nothing here keeps state for functions";
 /// What it is told when the engine does not answer any more.
 const GONE: &str = "the engine does not answer";
+/// What a worker is told where it expected another kind of answer.
+const CONFUSED: &str = "the engine has answered something else";
 
 /// The socket to the engine, once it is there.
 #[derive(Default)]
@@ -31,7 +35,7 @@ struct Connection {
 #[derive(Default)]
 struct Waiting {
     last_id: u64,
-    answers: HashMap<u64, oneshot::Sender<Answer>>,
+    answers: HashMap<u64, oneshot::Sender<Response>>,
     /// Whether no more answers come.
     ended: bool,
 }
@@ -59,15 +63,63 @@ impl State {
         bucket: Option<&str>,
         operation: Operation,
     ) -> Answer {
-        let Some(connection) = self.0.get() else { return unavailable(NOWHERE) };
-        let Some((id, answer)) = connection.expect_answer() else { return unavailable(GONE) };
-        let _forget = Forget { connection, id };
-        let (function, bucket) = (function.to_owned(), bucket.map(str::to_owned));
-        let sent = connection.send(&Question { id, function, bucket, operation }).await;
-        match sent {
-            Ok(()) => answer.await.unwrap_or_else(|_| unavailable(GONE)),
+        let bucket = bucket.map(str::to_owned);
+        match self.query(function, Query::State { bucket, operation }, None).await {
+            Ok(Response::State(answer)) => answer,
+            Ok(_) => unavailable(CONFUSED),
             Err(why) => unavailable(&why),
         }
+    }
+
+    /// Has the engine keep a job of `function`. Returns its id, which survives a crash.
+    ///
+    /// # Errors
+    /// Why it is not kept, or not known to be.
+    pub(crate) async fn submit(
+        &self,
+        function: &str,
+        submission: Submission,
+    ) -> Result<JobId, Refused> {
+        let memory = submission.seal();
+        drop(submission);
+        let memory = memory.map_err(|error| Refused::Unavailable(error.to_string()))?;
+        match self.query(function, Query::Submit, Some(memory)).await {
+            Ok(Response::Submitted(kept)) => kept.map(JobId::from_bytes),
+            Ok(_) => Err(Refused::Unavailable(CONFUSED.to_owned())),
+            Err(why) => Err(Refused::Unavailable(why)),
+        }
+    }
+
+    /// Returns how far a job of `function` is. Returns `None` if it has no such job.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub(crate) async fn progress(
+        &self,
+        function: &str,
+        job: JobId,
+    ) -> Result<Option<Progress>, String> {
+        match self.query(function, Query::Progress { job: job.bytes() }, None).await? {
+            Response::Progress(progress) => Ok(progress),
+            _ => Err(CONFUSED.to_owned()),
+        }
+    }
+
+    /// Sends a query for `function` with the fd that goes with it, and waits for what comes of it.
+    async fn query(
+        &self,
+        function: &str,
+        query: Query,
+        fd: Option<OwnedFd>,
+    ) -> Result<Response, String> {
+        let connection = self.0.get().ok_or(NOWHERE)?;
+        let (id, response) = connection.expect_answer().ok_or(GONE)?;
+        let _forget = Forget { connection, id };
+        let question = Question { id, function: function.to_owned(), query };
+        connection.send(&question, fd.as_ref().map(OwnedFd::as_fd)).await?;
+        // The engine has a copy of the fd.
+        drop(fd);
+        response.await.map_err(|_| GONE.to_owned())
     }
 }
 
@@ -81,7 +133,7 @@ impl Connection {
     }
 
     /// Returns the id of a new question, and where its answer comes. Returns `None` if none does.
-    fn expect_answer(&self) -> Option<(u64, oneshot::Receiver<Answer>)> {
+    fn expect_answer(&self) -> Option<(u64, oneshot::Receiver<Response>)> {
         let (sender, answer) = oneshot::channel();
         let mut waiting = self.waiting();
         if waiting.ended {
@@ -93,9 +145,9 @@ impl Connection {
         Some((id, answer))
     }
 
-    async fn send(&self, question: &Question) -> Result<(), String> {
+    async fn send(&self, question: &Question, fd: Option<BorrowedFd<'_>>) -> Result<(), String> {
         loop {
-            match self.channel.get_ref().send(question, None) {
+            match self.channel.get_ref().send(question, fd) {
                 Ok(()) => return Ok(()),
                 Err(SendError::Busy) => {
                     let ready = self.channel.writable().await;
@@ -107,9 +159,9 @@ impl Connection {
     }
 
     /// Passes an answer on, if somebody still waits for it.
-    fn answer(&self, Answered { id, answer }: Answered) {
+    fn answer(&self, Answered { id, response }: Answered) {
         let waiting = self.waiting().answers.remove(&id);
-        drop(waiting.map(|waiting| waiting.send(answer)));
+        drop(waiting.map(|waiting| waiting.send(response)));
     }
 }
 
@@ -134,7 +186,7 @@ async fn receive(connection: Arc<Connection>) {
             Ok(received) => connection.answer(received.message),
             Err(ReceiveError::Empty) => ready.clear_ready(),
             Err(error) => {
-                tracing::debug!("no more answers about functions' state: {error}");
+                tracing::debug!("no more answers of the engine: {error}");
                 break;
             }
         }
@@ -176,10 +228,12 @@ mod tests {
             state.connect(worker.into()).unwrap();
             let (first, second) = (asked("1"), asked("2"));
             let (one, two) = (next(&engine).await, next(&engine).await);
-            assert_eq!((&*one.function, one.bucket.as_deref()), ("a", Some("b")));
-            assert_eq!((one.operation, two.operation), (get("1"), get("2")));
-            for (id, answer) in [(two.id, true), (99, true), (one.id, false)] {
-                engine.send(&Answered { id, answer: Answer::Exists(answer) }, None).unwrap();
+            assert_eq!(&*one.function, "a");
+            let of = |key| Query::State { bucket: Some("b".to_owned()), operation: get(key) };
+            assert_eq!((one.query, two.query), (of("1"), of("2")));
+            for (id, exists) in [(two.id, true), (99, true), (one.id, false)] {
+                let response = Response::State(Answer::Exists(exists));
+                engine.send(&Answered { id, response }, None).unwrap();
             }
             assert_eq!(first.await.unwrap(), Answer::Exists(false));
             assert_eq!(second.await.unwrap(), Answer::Exists(true));

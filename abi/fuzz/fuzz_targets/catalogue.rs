@@ -245,5 +245,6 @@ fn spec(input: &mut Unstructured<'_>) -> Result<Spec> {
         report_lines: input.arbitrary()?,
         network: *input.choose(&[NetworkMode::Isolated, NetworkMode::Host])?,
         websocket: *input.choose(&[WebSocketMode::Off, WebSocketMode::Messages])?,
+        respond_async: input.arbitrary()?,
     })
 }

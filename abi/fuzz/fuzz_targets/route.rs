@@ -66,6 +66,7 @@ static CATALOGUE: LazyLock<CatalogueView> = LazyLock::new(|| {
         handler: String::new(),
         network: NetworkMode::default(),
         websocket: WebSocketMode::default(),
+        respond_async: false,
         report_lines: false,
     };
     let functions = NAMES.map(function).to_vec();

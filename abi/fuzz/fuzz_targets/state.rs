@@ -1,13 +1,19 @@
-//! The state socket: any packet, received through a real channel as a question and as an answer.
+//! The state socket: any packet, with an fd or without, received through a real channel as a question
+//! and as an answer.
 //!
-//! It is refused, or it keeps to its limits and survives being sent again; and no fd is leaked.
+//! It is refused, or it keeps to its limits, has the fd it needs and survives being sent again; and
+//! no fd is leaked.
 #![no_main]
 
 use std::fmt::Debug;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use abi::channel::{Channel, Incoming, Message, Outgoing, ReceiveBuffer, ReceiveError};
 use abi::envelope;
-use abi::state::{Answer, Answered, Delta, Entry, Failure, Operation, Position, Question};
+use abi::job::{Progress, Refused, State};
+use abi::state::{
+    Answer, Answered, Delta, Entry, Failure, Operation, Position, Query, Question, Response,
+};
 use fuzz::{FdWatch, Origin};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
@@ -30,28 +36,32 @@ fn run(input: &mut Unstructured<'_>) -> Result<()> {
         };
         Ok(packed.expect("a message can be packed"))
     })?;
+    let with_fd = input.arbitrary()?;
     if packet.len() <= abi::limits::MESSAGE_BYTES_MAX {
-        deliver::<Question>(&packet);
-        deliver::<Answered>(&packet);
+        deliver::<Question>(&packet, with_fd);
+        deliver::<Answered>(&packet, with_fd);
     }
     Ok(())
 }
 
-fn deliver<M: Message + Incoming + Outgoing + PartialEq + Debug>(packet: &[u8]) {
+fn deliver<M: Message + Incoming + Outgoing + PartialEq + Debug>(packet: &[u8], with_fd: bool) {
     ENDS.with(|(peer, honest)| {
         let watch = FdWatch::start();
         let mut buffer = ReceiveBuffer::default();
-        peer.send_packet(packet, None).expect("the queue is empty");
+        let fd = with_fd.then(|| peer.as_fd());
+        peer.send_packet(packet, fd).expect("the queue is empty");
         match honest.receive::<M>(&mut buffer) {
             Ok(received) => {
                 assert_eq!(received.message.check(), Ok(()));
-                peer.send(&received.message, None).expect("what was received can be sent");
+                assert_eq!(received.message.fd_count(), usize::from(received.fd.is_some()));
+                let fd = received.fd.as_ref().map(OwnedFd::as_fd);
+                peer.send(&received.message, fd).expect("what was received can be sent");
                 let again = honest.receive::<M>(&mut buffer).expect("and received");
                 assert_eq!(again.message, received.message);
             }
             Err(ReceiveError::Malformed(_)) => {}
             // An empty packet looks the same as a closed socket.
-            Err(ReceiveError::Gone) if packet.is_empty() => {}
+            Err(ReceiveError::Gone) if packet.is_empty() && !with_fd => {}
             Err(error) => panic!("the packet was lost: {error}"),
         }
         watch.end();
@@ -74,12 +84,13 @@ fn question(input: &mut Unstructured<'_>) -> Result<Question> {
             value: input.arbitrary()?,
         },
     };
-    Ok(Question {
-        id: input.arbitrary()?,
-        function: if input.arbitrary()? { "shop".to_owned() } else { input.arbitrary()? },
-        bucket: input.arbitrary()?,
-        operation,
-    })
+    let query = match input.int_in_range(0..=3)? {
+        0 => Query::Submit,
+        1 => Query::Progress { job: input.arbitrary()? },
+        _ => Query::State { bucket: input.arbitrary()?, operation },
+    };
+    let function = if input.arbitrary()? { "shop".to_owned() } else { input.arbitrary()? };
+    Ok(Question { id: input.arbitrary()?, function, query })
 }
 
 fn answered(input: &mut Unstructured<'_>) -> Result<Answered> {
@@ -92,7 +103,20 @@ fn answered(input: &mut Unstructured<'_>) -> Result<Answered> {
         5 => Answer::Failed(Failure::Full(input.arbitrary()?)),
         _ => Answer::Done,
     };
-    Ok(Answered { id: input.arbitrary()?, answer })
+    let response = match input.int_in_range(0..=4)? {
+        0 => Response::Submitted(Ok(input.arbitrary()?)),
+        1 => Response::Submitted(Err(Refused::Full(input.arbitrary()?))),
+        2 => Response::Progress(progress(input)?),
+        _ => Response::State(answer),
+    };
+    Ok(Answered { id: input.arbitrary()?, response })
+}
+
+fn progress(input: &mut Unstructured<'_>) -> Result<Option<Progress>> {
+    let states = [State::Queued, State::Running, State::Done, State::Dead];
+    let (state, attempts) = (*input.choose(&states)?, input.arbitrary()?);
+    let progress = Progress { state, attempts, status: input.arbitrary()? };
+    Ok(input.arbitrary::<bool>()?.then_some(progress))
 }
 
 fn delta(input: &mut Unstructured<'_>) -> Result<Delta> {

@@ -89,6 +89,9 @@ pub struct VersionDetails {
     /// What becomes of a request that asks to speak WebSocket.
     #[serde(default)]
     pub websocket: WebSocketMode,
+    /// Whether clients may have their requests run later, as jobs.
+    #[serde(default)]
+    pub respond_async: bool,
     /// What the function is, for people. Absent if nobody said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,

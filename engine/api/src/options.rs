@@ -178,6 +178,18 @@ pub struct Options {
         the node keeps their connections, and calls the function for each message.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "MODE"))]
     pub websocket: Option<WebSocketMode>,
+    /// Let clients have their requests run later: one with `Prefer: respond-async` becomes a job,
+    /// and is answered 202 (default: each is run at once)
+    #[schemars(description = "Let clients have their requests run later: one with \
+        `Prefer: respond-async` becomes a job, and is answered 202.")]
+    #[cfg_attr(feature = "clap", arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+    ))]
+    pub respond_async: Option<bool>,
     /// What the function is, for people
     #[schemars(description = "What the function is, for people.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "TEXT"))]
@@ -309,6 +321,7 @@ impl Options {
             report_lines: self.report_lines.or(file.report_lines),
             network: self.network.or(file.network),
             websocket: self.websocket.or(file.websocket),
+            respond_async: self.respond_async.or(file.respond_async),
             description: self.description.or(file.description),
             role: self.role.or(file.role),
         }
@@ -349,6 +362,7 @@ impl Options {
                 "report-lines" => self.report_lines = None,
                 "network" => self.network = None,
                 "websocket" => self.websocket = None,
+                "respond-async" => self.respond_async = None,
                 "description" => self.description = None,
                 "role" => self.role = None,
                 limit => return self.limits.unset(limit),

@@ -48,6 +48,7 @@ pub(super) fn version(of: &Manifest) -> VersionDetails {
         report_lines: of.report_lines,
         network: of.network,
         websocket: of.websocket,
+        respond_async: of.respond_async,
         description: of.description.clone(),
         role: of.role.clone(),
     }

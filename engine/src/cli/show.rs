@@ -106,6 +106,9 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     if version.websocket != WebSocketMode::default() {
         line("websocket", version.websocket.name());
     }
+    if version.respond_async {
+        line("respond-async", "true");
+    }
     if version.report_lines {
         line("report-lines", "true");
     }

@@ -1,17 +1,21 @@
-//! What workers ask of the store, each by a socket of its own.
+//! What workers ask of the store and of the node's jobs, each by a socket of its own.
 //!
 //! A thread with a runtime of its own answers them. A worker says which function asks; the server
 //! has [`Grants`] say whether this worker may, and what the function was granted. Of each worker it
 //! holds a bounded number of bytes, and reads no further before they have left. One that breaks the
-//! protocol is not listened to any more, and reported. Owns the engine's ends of the sockets.
+//! protocol is not listened to any more, and reported; so is one that submits something else as a
+//! job than a request that can be made. Owns the engine's ends of the sockets, and the memory of
+//! submissions until they are read.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use abi::channel::{Channel, ReceiveBuffer, ReceiveError, SendError};
-use abi::state::{Answer, Answered, Failure, Question};
+use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received, SendError};
+use abi::job::{JobId, Progress, Refused, Submission};
+use abi::state::{Answer, Answered, Failure, Query, Question, Response};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -39,6 +43,25 @@ pub trait Grants: Send + Sync + fmt::Debug {
     /// Returns how full `function` may make `bucket`, or the one of its own. Returns `None` if it
     /// was not granted that, or a worker that runs `runs` does not run it.
     fn quota(&self, runs: &Runs, function: &str, bucket: Option<&str>) -> Option<Quota>;
+
+    /// Returns whether clients may have requests to `function` run as jobs, and a worker that runs
+    /// `runs` runs it.
+    fn takes_jobs(&self, runs: &Runs, function: &str) -> bool;
+}
+
+/// What is done with a submission's answer, on whatever thread has it. It must not block.
+pub type Submitted = Box<dyn FnOnce(Result<JobId, Refused>) + Send>;
+/// What is done with what there is to say of a job, likewise. `None` if there is no such job.
+pub type LookedUp = Box<dyn FnOnce(Option<Progress>) + Send>;
+
+/// What keeps jobs, and runs them.
+pub trait Jobs: Send + Sync + fmt::Debug {
+    /// Keeps a job of `function`. `submission` was checked. `done` is passed its id once a crash
+    /// cannot lose it any more, or why it is not kept, perhaps before this returns. Must not block.
+    fn submit(&self, function: &str, submission: Submission, done: Submitted);
+
+    /// Passes to `done` how far a job of `function` is. Must not block.
+    fn look_up(&self, function: &str, job: JobId, done: LookedUp);
 }
 
 /// A handle on the thread. Cheap to clone.
@@ -62,11 +85,15 @@ impl Server {
     ///
     /// # Errors
     /// If it cannot be started.
-    pub fn start(store: Arc<dyn Store>, grants: Arc<dyn Grants>) -> std::io::Result<Self> {
+    pub fn start(
+        store: Arc<dyn Store>,
+        jobs: Arc<dyn Jobs>,
+        grants: Arc<dyn Grants>,
+    ) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let (commands, received) = unbounded_channel();
         std::thread::Builder::new().name("state".to_owned()).spawn(move || {
-            LocalSet::new().block_on(&runtime, run(received, &store, &grants));
+            LocalSet::new().block_on(&runtime, run(received, &store, &jobs, &grants));
         })?;
         Ok(Self(commands))
     }
@@ -115,13 +142,15 @@ impl Server {
 async fn run(
     mut commands: UnboundedReceiver<Command>,
     store: &Arc<dyn Store>,
+    jobs: &Arc<dyn Jobs>,
     grants: &Arc<dyn Grants>,
 ) {
     while let Some(command) = commands.recv().await {
         match command {
             Command::Connect(channel, runs, breach) => {
-                let (store, grants) = (Arc::clone(store), Arc::clone(grants));
-                let connection = Connection { runs, store, grants, held: Arc::default() };
+                let (store, jobs) = (Arc::clone(store), Arc::clone(jobs));
+                let (grants, held) = (Arc::clone(grants), Arc::default());
+                let connection = Connection { runs, store, jobs, grants, held };
                 spawn_local(async move {
                     if let Err(why) = connection.serve(channel).await {
                         let _ = breach.send(why);
@@ -169,6 +198,7 @@ type Outgoing = (Answered, usize);
 struct Connection {
     runs: Runs,
     store: Arc<dyn Store>,
+    jobs: Arc<dyn Jobs>,
     grants: Arc<dyn Grants>,
     held: Arc<Held>,
 }
@@ -199,12 +229,12 @@ impl Connection {
         loop {
             self.held.until_room().await;
             match channel.get_ref().receive::<Question>(&mut buffer) {
-                Ok(received) => self.answer(received.message, answers),
+                Ok(received) => self.answer(received, answers)?,
                 Err(ReceiveError::Empty) => {
                     let Ok(mut ready) = channel.readable().await else { return Ok(()) };
                     // Only when there really is nothing: what has come since would not be told.
                     match channel.get_ref().receive::<Question>(&mut buffer) {
-                        Ok(received) => self.answer(received.message, answers),
+                        Ok(received) => self.answer(received, answers)?,
                         Err(ReceiveError::Empty) => ready.clear_ready(),
                         Err(error) => return ended(&error),
                     }
@@ -217,21 +247,88 @@ impl Connection {
     }
 
     /// Has a question answered.
-    fn answer(&self, question: Question, answers: &UnboundedSender<Outgoing>) {
-        let Question { id, function, bucket, operation } = question;
-        let asked = QUESTION_BYTES + operation.bytes();
-        self.held.add(asked);
-        let (held, answers) = (Arc::clone(&self.held), answers.clone());
-        let done = Box::new(move |answer: Answer| {
-            let bytes = answer.bytes();
-            held.add(bytes);
-            let _ = answers.send((Answered { id, answer }, asked + bytes));
-        });
-        let Some(quota) = self.grants.quota(&self.runs, &function, bucket.as_deref()) else {
-            return done(Answer::Failed(Failure::Denied));
-        };
-        let bucket = bucket.map_or(Bucket::Function(function), Bucket::Shared);
-        self.store.submit(Request { bucket, quota, operation }, done);
+    ///
+    /// # Errors
+    /// A sentence if what came with it breaks the protocol.
+    fn answer(
+        &self,
+        Received { message, fd }: Received<Question>,
+        answers: &UnboundedSender<Outgoing>,
+    ) -> Result<(), String> {
+        let Question { id, function, query } = message;
+        let to = Asker { id, answers: answers.clone(), held: Arc::clone(&self.held) };
+        match query {
+            Query::State { bucket, operation } => {
+                let quota = self.grants.quota(&self.runs, &function, bucket.as_deref());
+                let to = to.hold(operation.bytes());
+                let Some(quota) = quota else {
+                    to.answer(Response::State(Answer::Failed(Failure::Denied)));
+                    return Ok(());
+                };
+                let bucket = bucket.map_or(Bucket::Function(function), Bucket::Shared);
+                let request = Request { bucket, quota, operation };
+                self.store.submit(request, Box::new(|answer| to.answer(Response::State(answer))));
+            }
+            Query::Submit => {
+                let submission = submission(fd)?;
+                let to = to.hold(submission.bytes());
+                if !self.grants.takes_jobs(&self.runs, &function) {
+                    to.answer(Response::Submitted(Err(Refused::Denied)));
+                    return Ok(());
+                }
+                let done = |kept: Result<JobId, Refused>| {
+                    to.answer(Response::Submitted(kept.map(|job| job.bytes())));
+                };
+                self.jobs.submit(&function, submission, Box::new(done));
+            }
+            Query::Progress { job } => {
+                let to = to.hold(0);
+                if !self.grants.takes_jobs(&self.runs, &function) {
+                    to.answer(Response::Progress(None));
+                    return Ok(());
+                }
+                let done = |progress| to.answer(Response::Progress(progress));
+                self.jobs.look_up(&function, JobId::from_bytes(job), Box::new(done));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads what a worker has submitted.
+fn submission(memory: Option<OwnedFd>) -> Result<Submission, String> {
+    let memory = memory.ok_or("it submits a job without its memory")?;
+    Submission::open(memory).map_err(|error| format!("it breaks the protocol: {error}"))
+}
+
+/// Where the answer to a question goes.
+struct Asker {
+    id: u64,
+    answers: UnboundedSender<Outgoing>,
+    held: Arc<Held>,
+}
+
+/// The same, with so many bytes held for it.
+struct Waiting {
+    asker: Asker,
+    bytes: usize,
+}
+
+impl Asker {
+    /// Holds a question of so many bytes besides itself.
+    fn hold(self, bytes: usize) -> Waiting {
+        let bytes = QUESTION_BYTES + bytes;
+        self.held.add(bytes);
+        Waiting { asker: self, bytes }
+    }
+}
+
+impl Waiting {
+    fn answer(self, response: Response) {
+        let Self { asker: Asker { id, answers, held }, bytes } = self;
+        let added = if let Response::State(answer) = &response { answer.bytes() } else { 0 };
+        held.add(added);
+        let _ = answers.send((Answered { id, response }, bytes + added));
     }
 }
 
@@ -258,7 +355,7 @@ async fn send(
                 }
                 Err(SendError::Gone) => return,
                 Err(error) => {
-                    tracing::error!("an answer about a function's state is lost: {error}");
+                    tracing::error!("an answer to a worker's question is lost: {error}");
                     break;
                 }
             }

@@ -35,6 +35,7 @@ impl Manifest {
             report_lines: chosen(self.report_lines).filter(|_| lambda),
             network: chosen(self.network).filter(|_| native),
             websocket: chosen(self.websocket).filter(|_| !native),
+            respond_async: chosen(self.respond_async),
             description: self.description.clone(),
             role: self.role.clone().filter(|_| lambda),
             ..Options::default()
@@ -74,6 +75,7 @@ pub fn changes(before: &Manifest, version: &Manifest) -> Vec<OptionChange> {
             ("report-lines", of.report_lines.to_string()),
             ("network", of.network.name().to_owned()),
             ("websocket", of.websocket.name().to_owned()),
+            ("respond-async", of.respond_async.to_string()),
             ("description", text(&of.description)),
             ("role", text(&of.role)),
         ];
@@ -138,6 +140,7 @@ mod tests {
         outbound_requests = 3
         health_path = "/health"
         websocket = "messages"
+        respond_async = true
         [env]
         A = "1"
         [config]

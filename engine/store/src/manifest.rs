@@ -61,6 +61,9 @@ pub struct Manifest {
     /// What becomes of a request that asks to speak WebSocket.
     #[serde(default)]
     pub websocket: WebSocketMode,
+    /// Whether clients may have their requests run later, as jobs.
+    #[serde(default)]
+    pub respond_async: bool,
     /// What it is, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -105,6 +108,7 @@ impl Manifest {
             report_lines: options.report_lines.unwrap_or_default(),
             network: options.network.unwrap_or_default(),
             websocket: options.websocket.unwrap_or_default(),
+            respond_async: options.respond_async.unwrap_or_default(),
             description: options.description,
             role: options.role,
         }

@@ -13,6 +13,7 @@ mod invocation;
 mod queue;
 mod redirect;
 mod reply;
+mod respond_async;
 mod standby;
 mod websocket;
 
@@ -40,6 +41,7 @@ use self::admission::Clients;
 pub(crate) use self::functions::Functions;
 use self::redirect::{LOCAL_REDIRECTS_MAX, redirected};
 pub(crate) use self::reply::ReplyBody;
+use self::respond_async::{For, Held};
 use self::standby::Standby;
 pub(crate) use self::websocket::{Callee, EventKind, Found, WebSocketEvent};
 use crate::drain::Drain;
@@ -58,6 +60,9 @@ pub(crate) struct Exchange {
     /// Where its client's address is counted.
     pub(crate) client_places: Option<Places>,
     pub(crate) destination: Destination,
+    /// Whether it may be answered before it is run: it is a client's own, and does not ask to
+    /// change the protocol.
+    pub(crate) may_wait: bool,
     /// When its connection arrived, if this is the connection's first request.
     pub(crate) arrived: Option<Arrived>,
 }
@@ -107,6 +112,7 @@ pub(crate) struct Pipeline {
     shared: Rc<Shared>,
     clients: Clients,
     standby: Standby,
+    jobs: Held,
     drain: Rc<Drain>,
 }
 
@@ -126,6 +132,7 @@ impl Pipeline {
             shared,
             clients,
             standby,
+            jobs: Held::default(),
             drain,
         })
     }
@@ -200,8 +207,8 @@ impl Pipeline {
         source: &impl RequestSource,
         account: &Account,
     ) -> Result<Response<ReplyBody>, Problem> {
-        let (catalogue, choice) = match exchange.destination {
-            Destination::Function { catalogue, choice, .. } => (catalogue, choice),
+        let (catalogue, choice, selector) = match exchange.destination {
+            Destination::Function { catalogue, choice, selector } => (catalogue, choice, selector),
             Destination::Secure(location) => {
                 let mut reply = Response::new(ReplyBody::Whole(Bytes::new()));
                 *reply.status_mut() = StatusCode::PERMANENT_REDIRECT;
@@ -221,6 +228,16 @@ impl Pipeline {
                 account.facts.set_trace(recorded);
                 trace
             });
+        // Without a node there is nobody who could keep a job.
+        if exchange.may_wait && self.routing == Routing::ByName {
+            let prefix = exchange.prefix.as_ref();
+            let of = For { catalogue: &catalogue, choice, selector, prefix };
+            if let Some(asked) = of.asked(&exchange.request) {
+                // In a box, as every request has room for what it waits for.
+                let answer = self.answer_asked(asked, of, exchange.request, source, account);
+                return Box::pin(answer).await;
+            }
+        }
         let count = |reason| {
             account.facts.reason.set(Some(reason));
             if let Some(slot) = account.slot {

@@ -178,6 +178,7 @@ pub(super) fn spec(version: &Manifest, alias: Option<&Alias>) -> Spec {
         report_lines: version.report_lines,
         network: version.network,
         websocket: version.websocket,
+        respond_async: version.respond_async,
     }
 }
 

@@ -2,15 +2,16 @@
 //!
 //! What is kept and what is next, the crate `jobs` says. [`runner`] is the task that runs them, on a
 //! thread of its own, while this engine holds the data folder's [turn](crate::turn) for that;
-//! [`attempt`] is one attempt, [`callback`] tells a URL what came of a job, [`submission`] checks what is to be kept, [`change`] is for
-//! operators, [`handover`] says what an engine that is taken over from still runs, and [`tally`]
-//! counts. Owns the database.
+//! [`attempt`] is one attempt, [`callback`] tells a URL what came of a job, [`submission`] checks
+//! what is to be kept, [`change`] is for operators, [`of_workers`] for workers, [`handover`] says
+//! what an engine that is taken over from still runs, and [`tally`] counts. Owns the database.
 
 mod attempt;
 mod callback;
 mod change;
 mod error;
 mod handover;
+mod of_workers;
 mod runner;
 mod submission;
 pub(crate) mod tally;
@@ -34,6 +35,7 @@ pub use jobs::local::Bounds;
 pub use jobs::record::Target;
 
 pub use self::error::JobError;
+pub use self::of_workers::OfWorkers;
 pub use self::submission::Submission;
 use self::tally::{Reading, Tally};
 use crate::functions::Functions;

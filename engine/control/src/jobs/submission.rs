@@ -1,6 +1,7 @@
 //! What is to be kept as a job, and the checks of it: it may come from a worker, which may lie. Pure;
 //! owns no fds.
 
+pub(super) use abi::job::{ATTEMPT_HEADER, ID_HEADER};
 use abi::limits::{JOB_BODY_BYTES_MAX, JOB_HEAD_BYTES_MAX};
 use axum::http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
@@ -13,11 +14,6 @@ use jobs::record::{Head, Record, Request, Target};
 use super::callback;
 use super::error::JobError;
 use crate::token;
-
-/// The header that has a job's id.
-pub(super) const ID_HEADER: &str = "sockhop-job";
-/// The header that has the number of the attempt; 1 is the first.
-pub(super) const ATTEMPT_HEADER: &str = "sockhop-job-attempt";
 
 /// Headers that belong to the request that submits, not to the attempts.
 const LEFT_OUT: [HeaderName; 11] = [

@@ -98,6 +98,7 @@ mod tests {
             handler: String::new(),
             network: NetworkMode::default(),
             websocket: WebSocketMode::default(),
+            respond_async: false,
             report_lines: false,
         };
         let functions = vec![function("a", Isolation::Shared), function("own", Isolation::Process)];

@@ -1,4 +1,5 @@
-//! Which buckets workers may use for functions: what the catalogues say of them.
+//! Which buckets workers may use for functions, and for which they may submit jobs: what the
+//! catalogues say of them.
 //!
 //! A worker may ask by the newest catalogue before connections are routed by it, and finishes
 //! invocations that were routed by the one before. Owns no fds.
@@ -37,6 +38,15 @@ impl Grants for CatalogueGrants {
         });
         quotas.reduce(larger)
     }
+
+    fn takes_jobs(&self, runs: &Runs, function: &str) -> bool {
+        self.0.load().iter().any(|catalogue| {
+            let found = catalogue.find(function).and_then(|index| catalogue.function(index));
+            found.is_some_and(|found| {
+                may_run(runs, found) && catalogue.specs_of(found).any(|spec| spec.respond_async)
+            })
+        })
+    }
 }
 
 /// Returns whether a worker that runs `runs` runs `function`.
@@ -55,11 +65,6 @@ fn granted(
     function: &ArchivedFunction,
     bucket: Option<&str>,
 ) -> Option<Quota> {
-    let versions = function.versions.iter().map(|version| version.spec);
-    let targets = function.aliases.iter().flat_map(|alias| alias.targets.iter());
-    let specs = versions
-        .chain(targets.map(|target| target.spec))
-        .filter_map(|index| catalogue.get().specs.get(usize::try_from(index.to_native()).ok()?));
     let has = |spec: &&ArchivedSpec| {
         bucket.is_none_or(|bucket| spec.kv.iter().any(|grant| grant.1 == *bucket))
     };
@@ -67,7 +72,7 @@ fn granted(
         keys_max: spec.limits.kv_keys_max.to_native().into(),
         bytes_max: spec.limits.kv_bytes_max.to_native(),
     };
-    specs.filter(has).map(quota).reduce(larger)
+    catalogue.specs_of(function).filter(has).map(quota).reduce(larger)
 }
 
 fn larger(one: Quota, other: Quota) -> Quota {
@@ -84,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    fn spec(kv: &[(&str, &str)], keys: u32) -> Spec {
+    fn spec(kv: &[(&str, &str)], keys: u32, respond_async: bool) -> Spec {
         let limits = FunctionLimits { kv_keys_max: keys, ..FunctionLimits::default() };
         Spec {
             kind: Kind::Http02,
@@ -100,6 +105,7 @@ mod tests {
             report_lines: false,
             network: NetworkMode::default(),
             websocket: WebSocketMode::default(),
+            respond_async,
         }
     }
 
@@ -124,7 +130,7 @@ mod tests {
     }
 
     fn view(generation: u64, functions: Vec<Function>) -> Arc<CatalogueView> {
-        let specs = vec![spec(&[], 10), spec(&[("mine", "orders")], 20)];
+        let specs = vec![spec(&[], 10, false), spec(&[("mine", "orders")], 20, true)];
         let catalogue = Catalogue { generation, functions, specs, hosts: Vec::new() };
         Arc::new(CatalogueView::new(catalogue.seal().unwrap()).unwrap())
     }
@@ -156,6 +162,17 @@ mod tests {
         }
         let other = Runs::Function("other".to_owned());
         assert_eq!(keys(&other, "own", None), None);
+        for (runs, function, takes) in [
+            (&shared, "plain", false),
+            (&shared, "shop", true),
+            (&own, "own", true),
+            (&shared, "own", false),
+            (&own, "shop", false),
+            (&other, "own", false),
+            (&shared, "nobody", false),
+        ] {
+            assert_eq!(grants.takes_jobs(runs, function), takes, "{runs:?} {function}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Turns the head of a request into the request that its function sees. Pure; owns no fds.
 
-use abi::head::{Head, Header};
+use abi::head::{Head, Header, is_reserved};
 use abi::problem::Problem;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, EXPECT, FORWARDED, HOST, TE, UPGRADE};
@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::encode::Asked;
 use super::incoming::Continue;
-use crate::origin::{FORWARDED_PREFIX, is_of_schedules};
+use crate::origin::FORWARDED_PREFIX;
 
 /// The positions of a head's parts in its bytes.
 ///
@@ -64,7 +64,7 @@ impl Outline {
         // What the headers are about is noted here, because looking for one that is not there costs
         // more.
         let (mut forwarded, mut has_host, mut has_options) = (false, false, false);
-        let mut scheduled = false;
+        let mut reserved = false;
         for [name, value] in self.headers {
             let name = HeaderName::from_bytes(&part(name));
             let value = HeaderValue::from_maybe_shared(part(value));
@@ -73,7 +73,7 @@ impl Outline {
             };
             forwarded |= name == FORWARDED || name.as_str().starts_with("x-forwarded-");
             has_host |= name == HOST;
-            scheduled |= is_of_schedules(&name);
+            reserved |= is_reserved(name.as_str());
             has_options |= name == CONNECTION || name == EXPECT || name == TE;
             headers.append(name, value);
         }
@@ -111,7 +111,7 @@ impl Outline {
         *request.version_mut() =
             if self.minor_version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
         *request.headers_mut() = headers;
-        Ok(Message { request, asked, continues, upgrades, prefix, forwarded, scheduled })
+        Ok(Message { request, asked, continues, upgrades, prefix, forwarded, reserved })
     }
 }
 
@@ -126,8 +126,8 @@ pub(super) struct Message {
     pub(super) prefix: Option<HeaderValue>,
     /// Whether some header says whom the request was forwarded for, by whom or how.
     pub(super) forwarded: bool,
-    /// Whether some header says that a schedule has sent it.
-    pub(super) scheduled: bool,
+    /// Whether it has a header that the node alone sets.
+    pub(super) reserved: bool,
 }
 
 /// Returns whether a header with a list has `token` in it.
@@ -265,9 +265,12 @@ mod tests {
         assert_eq!(forwarded("X-Forwarded-Prefix: /b").request.headers()[&FORWARDED_PREFIX], "/f");
         assert!(!forwarded("Accept: */*").forwarded);
         assert!(
-            forwarded("Sockhop-CRON: a").scheduled && forwarded("sockhop-cron-time: a").scheduled
+            forwarded("Sockhop-CRON: a").reserved && forwarded("sockhop-cron-time: a").reserved
         );
-        assert!(!forwarded("sockhop-trial: a").scheduled);
+        assert!(
+            forwarded("SOCKHOP-job: a").reserved && forwarded("sockhop-job-attempt: 1").reserved
+        );
+        assert!(!forwarded("sockhop-trial: a").reserved);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::secure::location;
 use super::wire::{SharedWire, Wire};
 use crate::deadline::Deadline;
 use crate::edge::websocket::Handshake;
-use crate::origin::remove_schedule;
+use crate::origin::remove_reserved;
 use crate::run::IsEvent;
 use crate::serve::{Destination, Exchange};
 
@@ -181,8 +181,8 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
                 message.request.extensions_mut().insert(IsEvent);
             }
             let headers = message.request.headers_mut();
-            if message.scheduled && awaits != Awaits::Admin {
-                remove_schedule(headers);
+            if message.reserved && awaits != Awaits::Admin {
+                remove_reserved(headers);
             }
             let client =
                 resolve_client(headers, message.forwarded, &wire.peer, &settings.trusted_proxies);
@@ -203,13 +203,14 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
             }
             // The setting may have changed since the last request.
             wire.set_write_timeout(connections.pipeline.write_timeout());
-            let Message { request, asked, prefix, .. } = message;
+            let Message { request, asked, prefix, upgrades, .. } = message;
             let exchange = Box::new(Exchange {
                 request,
                 prefix,
                 client,
                 client_places: None,
                 destination,
+                may_wait: is_public && !upgrades,
                 arrived: None,
             });
             Next::Request(Parsed { exchange, asked, framing, handshake })

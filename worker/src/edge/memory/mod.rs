@@ -62,10 +62,11 @@ pub(crate) async fn request(
     let found = pipeline.find(host, &parts.uri.to_string(), Awaits::Admin);
     let (destination, _) = found.ok_or(ReplyError::Elsewhere)?;
     let source = InMemory(body);
-    let (prefix, client_places, arrived) = Default::default();
+    let (prefix, client_places, may_wait, arrived) = Default::default();
     let request = Request::from_parts(parts, ());
     let exchange =
-        Box::new(Exchange { request, prefix, client, client_places, destination, arrived });
+        Exchange { request, prefix, client, client_places, destination, may_wait, arrived };
+    let exchange = Box::new(exchange);
     let account = Account::open(pipeline, &exchange);
     let (head, body) = pipeline.answer(exchange, &source, &account).await.into_parts();
     let status = head.status.as_u16();
@@ -85,6 +86,8 @@ pub(crate) async fn request(
 
 #[cfg(test)]
 mod tests {
+    mod respond_async;
+
     use super::*;
     use std::sync::Arc;
     use std::time::Duration;
@@ -156,6 +159,7 @@ mod tests {
             handler,
             network: NetworkMode::default(),
             websocket: WebSocketMode::default(),
+            respond_async: true,
             report_lines: false,
         };
         let target = Target { version: 0, spec: 0, weight: 1 };
@@ -189,6 +193,10 @@ mod tests {
 
     impl Worker {
         fn start(limits: FunctionLimits) -> Self {
+            Self::start_routed(limits, Routing::ByName)
+        }
+
+        fn start_routed(limits: FunctionLimits, routing: Routing) -> Self {
             let (engine, own) = Channel::pair().unwrap();
             let (_, outbox) = link::open::<ToWorker, ToEngine>(own).unwrap();
             let counters = Rc::new(Counters::new(Arc::new(Board::create().unwrap().0), 0));
@@ -206,17 +214,12 @@ mod tests {
             let ready = Rc::<Ready>::default();
             let runtime = TableRuntime { table: TABLE, ready: Rc::clone(&ready) };
             let functions = Functions::new(Box::new(runtime), outbox, catalogue(limits));
-            let pipeline = Pipeline::new(
-                settings(),
-                Routing::ByName,
-                functions,
-                shared,
-                Rc::<Drain>::default(),
-            );
+            let drain = Rc::<Drain>::default();
+            let pipeline = Pipeline::new(settings(), routing, functions, shared, drain);
             Self { pipeline, counters, ready, engine }
         }
 
-        /// Requests a path, and plays the engine: sends the code once the worker requests it.
+        /// Requests a path.
         async fn request(&self, target: &str, body: &'static str) -> Answer {
             let built =
                 Request::post(target).header(HOST, "table.localhost").body(body.into()).unwrap();
@@ -225,21 +228,23 @@ mod tests {
                 let text = String::from_utf8_lossy(reply.body()).into_owned();
                 Some((reply.status().as_u16(), text))
             };
-            let sending = async {
-                let mut buffer = ReceiveBuffer::default();
-                loop {
-                    if let Ok(received) = self.engine.receive::<ToEngine>(&mut buffer)
-                        && let ToEngine::RequestModule { key } = received.message
-                    {
-                        let memory = abi::sealed::create("module", b"a table").unwrap();
-                        self.pipeline.functions.module_arrived(key, memory);
-                    }
-                    tokio::task::yield_now().await;
-                }
-            };
             tokio::select! {
                 answer = asking => answer,
-                () = sending => unreachable!("it sends for ever"),
+                () = self.send_code() => unreachable!("it sends for ever"),
+            }
+        }
+
+        /// Plays the engine: sends the code once the worker requests it. Never returns.
+        async fn send_code(&self) {
+            let mut buffer = ReceiveBuffer::default();
+            loop {
+                if let Ok(received) = self.engine.receive::<ToEngine>(&mut buffer)
+                    && let ToEngine::RequestModule { key } = received.message
+                {
+                    let memory = abi::sealed::create("module", b"a table").unwrap();
+                    self.pipeline.functions.module_arrived(key, memory);
+                }
+                tokio::task::yield_now().await;
             }
         }
     }

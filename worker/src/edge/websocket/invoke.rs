@@ -96,6 +96,7 @@ impl Caller {
             client: self.client,
             client_places: self.places,
             destination,
+            may_wait: false,
             arrived: None,
         })
     }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use abi::board::Places;
+use abi::head::is_reserved;
 use abi::invocation_id::InvocationId;
 use abi::message::Awaits;
 use abi::outcome::ReplyEnd;
@@ -26,7 +27,7 @@ use crate::edge::h1::forwarded::resolve_client;
 use crate::edge::h1::message::seen;
 use crate::edge::h1::secure::location;
 use crate::edge::websocket::{Handshake, Opening};
-use crate::origin::{FORWARDED_PREFIX, is_of_schedules, remove_schedule};
+use crate::origin::{FORWARDED_PREFIX, remove_reserved};
 use crate::serve::{Account, Destination, Exchange, Moved, ReplyBody, problem_response};
 
 /// Answers a stream.
@@ -156,8 +157,8 @@ fn exchange(leg: &Leg, parts: Parts, key: Option<&Key>) -> Option<Box<Exchange>>
         |name: &HeaderName| *name == FORWARDED || name.as_str().starts_with("x-forwarded-");
     let forwarded = headers.keys().any(concerns);
     headers.remove(&FORWARDED_PREFIX);
-    if headers.keys().any(is_of_schedules) {
-        remove_schedule(&mut headers);
+    if headers.keys().any(|name| is_reserved(name.as_str())) {
+        remove_reserved(&mut headers);
     }
     if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {
         headers.insert(HOST, host);
@@ -191,5 +192,14 @@ fn exchange(leg: &Leg, parts: Parts, key: Option<&Key>) -> Option<Box<Exchange>>
         true => leg.places,
         false => Some(Places::of(client.address, settings.address_seed)),
     };
-    Some(Box::new(Exchange { request, prefix, client, client_places, destination, arrived: None }))
+    let may_wait = key.is_none();
+    Some(Box::new(Exchange {
+        request,
+        prefix,
+        client,
+        client_places,
+        destination,
+        may_wait,
+        arrived: None,
+    }))
 }
