@@ -48,7 +48,7 @@ use abi::function::Kind;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::address::Target;
-use compile::child::{self, Processor};
+use compile::child::{self, Files, Processor};
 use host::log;
 
 /// What `--version` prints behind the name.
@@ -137,6 +137,12 @@ pub(crate) enum Command {
         /// Not only for this machine's processor
         #[arg(long)]
         portable: bool,
+        /// A file with functions that were compiled before
+        #[arg(long = "pack", value_name = "FILE")]
+        packs: Vec<PathBuf>,
+        /// Where the others go
+        #[arg(long, value_name = "FILE")]
+        new_pack: Option<PathBuf>,
         input: PathBuf,
         output: PathBuf,
     },
@@ -191,12 +197,16 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Guide(guide) => guide::run(&guide),
         Command::Completions(wanted) => shell::completions(&wanted),
         Command::Man(wanted) => shell::man(&wanted),
-        Command::Compile { kind, portable, input, output } => {
+        Command::Compile { kind, portable, packs, new_pack, input, output } => {
             let processor = if portable { Processor::Portable } else { Processor::Host };
-            if let Err((reason, status)) = child::run(kind, processor, &input, &output) {
-                // The parent reads it from here and says whose file it was.
-                eprintln!("{reason}");
-                std::process::exit(status.into());
+            let files = Files { input, output, packs, new_pack };
+            match child::run(kind, processor, &files) {
+                Ok(reused) => print_line(format_args!("{}", serde_json::to_string(&reused)?)),
+                Err((reason, status)) => {
+                    // The parent reads it from here and says whose file it was.
+                    eprintln!("{reason}");
+                    std::process::exit(status.into());
+                }
             }
             Ok(())
         }
