@@ -101,7 +101,7 @@ fn a_node_keeps_what_it_has_compiled_for_the_next_deploy_unless_it_is_to_keep_no
     wait::until("the pack was of use", PATIENTLY, || {
         packs(&node).iter().find(|(path, used)| *path == first.0 && *used > first.1).cloned()
     });
-    assert_eq!(node.get("/other/").status, 200);
+    assert_eq!(node.get("/other/").status(), 200);
 
     let node = Node::build().option("--compile-cache-size", "0").start();
     deploy(&node, &page, "page");

@@ -141,7 +141,7 @@ pub struct Files {
 ///
 /// # Errors
 /// [`CompileError`]; `output` is then incomplete or missing.
-pub async fn compile(
+pub(crate) async fn compile(
     (kind, processor): (Kind, Processor),
     input: &Path,
     output: &Path,

@@ -1,7 +1,8 @@
 //! The command line. [`serve`] runs a node. The other commands talk to the control API of one
 //! through [`mod@client`]; [`address`] says where it is, [`tls`] how it is reached from afar.
 //!
-//! [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
+//! [`new`] begins a project, [`build`] builds one, and [`dev`] runs one while it is worked on, with
+//! [`watch`], which sees what changes. [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
 //! is, [`native`] makes a zip of a folder, [`urls`] where it can be called. [`show`] prints what
 //! there is, [`mod@invoke`] calls a function, [`remove`] removes one and restores it, [`versions`]
 //! is for versions and aliases, [`secret`] for secrets, [`kv`] for state, [`domain`] for hosts,
@@ -17,16 +18,19 @@ macro_rules! say {
 }
 
 mod address;
+mod build;
 mod bundle;
 mod client;
 mod cron;
 mod deploy;
+mod dev;
 mod domain;
 mod guide;
 mod invoke;
 mod kv;
 mod logs;
 mod native;
+mod new;
 mod print;
 mod progress;
 mod project;
@@ -39,6 +43,7 @@ mod tls;
 mod top;
 mod urls;
 mod versions;
+mod watch;
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -76,6 +81,13 @@ pub(crate) enum Command {
     CheckConfig(serve::CheckConfig),
     /// Deploy a WebAssembly file or a native program as a function
     Deploy(Box<deploy::Deploy>),
+    /// Begin a function: a folder with a program, its sockhop.toml, and how to go on
+    New(new::New),
+    /// Build a project, as the [build] of its sockhop.toml says
+    Build(build::Build),
+    /// Run a project while it is worked on: a node of its own, built and deployed anew at each
+    /// change, with the functions' logs
+    Dev(dev::Dev),
     /// List the functions of the node
     List(show::List),
     /// Show one function
@@ -210,6 +222,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
             }
             Ok(())
         }
+        Command::New(wanted) => new::run(&wanted),
+        Command::Build(wanted) => client::block_on(async { Ok(build::run(wanted).await?) }),
+        Command::Dev(wanted) => client::block_on(dev::run(wanted)),
         Command::Deploy(deploy) => client::block_on(deploy::run(*deploy)),
         Command::List(show) => client::block_on(show::list(show)),
         Command::Inspect { name, show } => client::block_on(show::inspect(name, show)),
