@@ -189,7 +189,11 @@ impl Node {
         objects.make().with_context(|| resolved.source_of("store"))?;
         let cache = config.data.join("cache");
         let artefacts = Arc::new(Artefacts::open(Arc::clone(&objects), cache.join("artefacts"))?);
-        let cache = Arc::new(Cache::open(cache, Arc::clone(&artefacts))?);
+        let cache = Arc::new(Cache::open(
+            cache,
+            Arc::clone(&artefacts),
+            config.compile_cache_size.as_u64(),
+        )?);
         let key = KeyFile::open(config.secrets_key.as_deref(), &config.data);
         let key = Arc::new(key.with_context(|| resolved.source_of("secrets_key"))?);
         let has_tls = sockets.iter().any(|listener| listener.spoken.scheme == Scheme::Https);

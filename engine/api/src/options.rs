@@ -60,6 +60,11 @@ pub struct Options {
     #[schemars(description = "Ignored likewise: it is among the files that are sent.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "PATH"))]
     pub entry: Option<PathBuf>,
+    /// How the file is built, a table `[build]`.
+    #[serde(skip_serializing)]
+    #[schemars(description = "Ignored likewise: it is built where it is deployed from.")]
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub build: Option<Build>,
     /// When the function is rung, a `[[cron]]` for each schedule.
     #[serde(skip_serializing)]
     #[schemars(description = "Ignored likewise: see `SetProjectCron`.")]
@@ -199,6 +204,19 @@ pub struct Options {
     pub role: Option<String>,
 }
 
+/// How a function's file is built.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Build {
+    /// The command, for the shell, in the folder of `sockhop.toml`.
+    pub command: String,
+    /// What it is built from, as patterns of a `.gitignore`; by default, all that git would not
+    /// ignore.
+    pub watch: Vec<String>,
+    /// The file that it makes, which is deployed unless `source` names another.
+    pub output: Option<PathBuf>,
+}
+
 impl<'de> Deserialize<'de> for Options {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (own, limits) = fields::with_limits(deserializer, |own| Self::deserialize(own))?;
@@ -300,6 +318,7 @@ impl Options {
             name: self.name.or(file.name),
             source: self.source.or(file.source),
             entry: self.entry.or(file.entry),
+            build: self.build.or(file.build),
             cron: if self.cron.is_empty() { file.cron } else { self.cron },
             layers: if self.layers.is_empty() { file.layers } else { self.layers },
             fresh_options: self.fresh_options || file.fresh_options,

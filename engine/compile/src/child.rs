@@ -2,12 +2,15 @@
 //! harm only that process.
 //!
 //! The parent's half starts it and interprets its exit status. The child's half is the hidden
-//! command `sockhop compile`, which reads one file and writes another, both by path.
+//! command `sockhop compile`, which reads one file and writes another, both by path, and says on stdout
+//! what it reused ([`incremental`](super::incremental)).
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use abi::function::Kind;
@@ -15,8 +18,11 @@ use abi::huge_pages::{self, Pages};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
-use wasmtime::Engine;
+use wasmtime::{Config, Engine};
 
+use super::confine::confine;
+use super::incremental::reuse::{Reuse, Reused};
+use super::incremental::shelf::Lent;
 use super::inspect::is_core;
 use super::memory::{Plan, Short};
 use super::native::{self, NO_ROOM, REFUSED};
@@ -119,30 +125,48 @@ pub enum Processor {
     Portable,
 }
 
+/// What is compiled: a file, where the module goes, and what is reused.
+#[derive(Debug, Clone)]
+pub struct Files {
+    pub input: PathBuf,
+    pub output: PathBuf,
+    /// The packs of functions that were compiled before.
+    pub packs: Vec<PathBuf>,
+    /// The file for a pack of the others. Without one they are not kept.
+    pub new_pack: Option<PathBuf>,
+}
+
 /// Compiles `input`, which is of `kind`, into `output`, in a child process with the threads of
-/// `plan`.
+/// `plan`. Returns what of `lent` it reused.
 ///
 /// # Errors
 /// [`CompileError`]; `output` is then incomplete or missing.
-pub async fn compile(
+pub(crate) async fn compile(
     (kind, processor): (Kind, Processor),
     input: &Path,
     output: &Path,
     plan: &Plan,
-) -> Result<(), CompileError> {
+    lent: Option<&Lent>,
+) -> Result<Reused, CompileError> {
     // This path is the running binary, even if its file was replaced by another build.
     let mut command = tokio::process::Command::new("/proc/self/exe");
     command.arg0("sockhop").args(["compile", "--kind", kind.name()]);
     if processor == Processor::Portable {
         command.arg("--portable");
     }
+    if let Some(lent) = lent {
+        command.args(lent.packs.iter().flat_map(|pack| ["--pack".as_ref(), pack.as_os_str()]));
+        command
+            .args(lent.new_pack().iter().flat_map(|new| ["--new-pack".as_ref(), new.as_os_str()]));
+    }
     command.arg(input).arg(output);
     command.env_clear().env(THREADS_VARIABLE, plan.threads.to_string());
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let child = command.spawn().map_err(CompileError::Start)?;
     let ended = tokio::time::timeout(WALL_TIME_MAX, child.wait_with_output()).await;
     let ended = ended.map_err(|_| CompileError::TooSlow)?.map_err(CompileError::Start)?;
-    verdict(kind, ended.status, output_text(&ended.stderr), plan)
+    verdict(kind, ended.status, output_text(&ended.stderr), plan)?;
+    Ok(serde_json::from_slice(&ended.stdout).unwrap_or_default())
 }
 
 /// Interprets the exit status of the child.
@@ -171,34 +195,37 @@ fn output_text(stderr: &[u8]) -> String {
 }
 
 /// Runs in the child: sets limits on the process, and compiles, or unpacks the file of a native
-/// function. Its error goes to stderr, and so to the parent.
+/// function. Its error goes to stderr, and so to the parent; what it returns goes to stdout.
 ///
 /// # Errors
 /// A sentence for the deployer of the file, and the exit status.
-pub fn run(
-    kind: Kind,
-    processor: Processor,
-    input: &Path,
-    output: &Path,
-) -> Result<(), (String, u8)> {
+pub fn run(kind: Kind, processor: Processor, files: &Files) -> Result<Reused, (String, u8)> {
     limit().map_err(|errno| (format!("the compiler's limits cannot be set: {errno}"), REFUSED))?;
     match native::kind(kind) {
-        Some(kind) => native::unpack(kind, input, output),
-        None => compile_module(kind, processor, input, output).map_err(|reason| (reason, REFUSED)),
+        Some(kind) => native::unpack(kind, &files.input, &files.output).map(|()| Reused::default()),
+        None => compile_module(kind, processor, files).map_err(|reason| (reason, REFUSED)),
     }
 }
 
-fn compile_module(
-    kind: Kind,
-    processor: Processor,
-    input: &Path,
-    output: &Path,
-) -> Result<(), String> {
+fn compile_module(kind: Kind, processor: Processor, files: &Files) -> Result<Reused, String> {
     // The engine switches huge pages off for itself. This process is short and computes.
     let _ = huge_pages::set(Pages::Huge);
+    let Files { input, output, packs, new_pack } = files;
     let bytes =
         std::fs::read(input).map_err(|error| format!("{input:?} cannot be read: {error}"))?;
-    let engine = engine(kind, processor).map_err(|error| error.to_string())?;
+    let unwritten = |error| format!("the compiled module cannot be written to {output:?}: {error}");
+    let mut file = File::create(output).map_err(unwritten)?;
+    let reuse = (!packs.is_empty() || new_pack.is_some()).then(|| Arc::new(Reuse::open(packs)));
+    // One that cannot be opened is no reason not to compile.
+    let new_pack = new_pack.as_ref().and_then(|path| File::options().write(true).open(path).ok());
+    // All that is needed is open. What the file contains is looked at from here on.
+    confine().map_err(|error| format!("the compiler cannot be confined: {error}"))?;
+    let mut config = config(kind, processor).map_err(|error| error.to_string())?;
+    if let Some(reuse) = &reuse {
+        let reuse = Arc::clone(reuse);
+        config.enable_incremental_compilation(reuse).map_err(|error| format!("{error:#}"))?;
+    }
+    let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
     let compiled = if is_core(&bytes) {
         engine.precompile_module(&bytes)
     } else {
@@ -211,11 +238,9 @@ fn compile_module(
              under \"What guests can use\"): {error:#}"
         ),
     })?;
-    let written = std::fs::File::create(output).and_then(|mut file| {
-        io::Write::write_all(&mut file, &compiled)?;
-        file.sync_all()
-    });
-    written.map_err(|error| format!("the compiled module cannot be written to {output:?}: {error}"))
+    file.write_all(&compiled).and_then(|()| file.sync_all()).map_err(unwritten)?;
+    // The module comes first: a disk that is full now has had room for that.
+    Ok(reuse.map_or_else(Reused::default, |reuse| reuse.finish(new_pack.as_ref())))
 }
 
 fn limit() -> nix::Result<()> {
@@ -237,8 +262,8 @@ fn limit() -> nix::Result<()> {
     Ok(())
 }
 
-/// Returns the compiler, with the settings of the workers.
-fn engine(kind: Kind, processor: Processor) -> Result<Engine, CompileError> {
+/// Returns the compiler's settings, which are those of the workers.
+fn config(kind: Kind, processor: Processor) -> Result<Config, CompileError> {
     let mut config = match kind {
         Kind::Http03 => wasm_config::config_03(),
         _ => wasm_config::config_02(),
@@ -247,8 +272,11 @@ fn engine(kind: Kind, processor: Processor) -> Result<Engine, CompileError> {
         Processor::Host => Ok(()),
         Processor::Portable => wasm_config::make_portable(&mut config),
     };
-    let engine = chosen.and_then(|()| Engine::new(&config));
-    engine.map_err(|error| CompileError::Settings(format!("{error:#}")))
+    chosen.map(|()| config).map_err(refused)
+}
+
+fn refused(error: wasmtime::Error) -> CompileError {
+    CompileError::Settings(format!("{error:#}"))
 }
 
 /// Returns bytes that identify compatible compiled code. They change with wasmtime, its settings
@@ -272,10 +300,8 @@ pub fn compatibility(kind: Kind) -> Result<Vec<u8>, CompileError> {
     // wasmtime returns a value to hash. The hashed bytes are kept as they are, as they go into a
     // SHA-256.
     let mut bytes = Bytes(Vec::new());
-    std::hash::Hash::hash(
-        &engine(kind, Processor::Host)?.precompile_compatibility_hash(),
-        &mut bytes,
-    );
+    let engine = Engine::new(&config(kind, Processor::Host)?).map_err(refused)?;
+    std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut bytes);
     Ok(bytes.0)
 }
 

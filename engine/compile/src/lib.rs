@@ -5,6 +5,7 @@
 //! [`interfaces`] and [`abi::preview1`]. [`child`] compiles it when its turn in the [`queue`] comes,
 //! with as many threads as there is [`memory`] for, and names the [`proposals`] that guests lack;
 //! [`native`] programs are unpacked there instead.
+//! [`incremental`] has what an earlier compilation has done already.
 //! [`cache`] keeps the results as files ([`modules`]), and the most recently used ones in sealed
 //! memory ([`sealed`]).
 
@@ -15,6 +16,8 @@
 
 pub mod cache;
 pub mod child;
+mod confine;
+mod incremental;
 pub mod inspect;
 mod interfaces;
 mod memory;
@@ -24,4 +27,5 @@ mod proposals;
 pub mod queue;
 mod sealed;
 
+pub use self::incremental::reuse::Reused;
 pub use self::memory::Size;

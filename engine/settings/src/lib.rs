@@ -43,6 +43,8 @@ use host::log;
 
 /// How often the store is searched for logs that are too old or too many.
 const RETENTION_INTERVAL_DEFAULT: Duration = Duration::from_secs(60 * 60);
+/// How much of compiled functions is kept for later compilations.
+const COMPILE_CACHE_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
 
 /// The heading of settings that a node keeps until its next start.
 const FIXED: &str = "Settings";
@@ -203,6 +205,10 @@ pub struct Settings {
     /// How much of them is kept there; beyond it the oldest are deleted
     #[arg(long, default_value_t = ByteSize(limits::LOGS_KEPT_BYTES_DEFAULT), value_name = "SIZE", value_parser = value::size, help_heading = FIXED)]
     pub logs_kept_size: ByteSize,
+    /// How much is kept of what the compiler has done, to compile the same functions in other
+    /// deploys faster; 0 keeps none
+    #[arg(long, default_value_t = ByteSize(COMPILE_CACHE_BYTES_DEFAULT), value_name = "SIZE", value_parser = value::size, help_heading = FIXED)]
+    pub compile_cache_size: ByteSize,
     /// How many connections there may be at a time
     #[arg(long, default_value_t = limits::CONNECTIONS_MAX_DEFAULT, value_name = "N", value_parser = value::count, help_heading = RELOADED)]
     pub connections_max: u32,

@@ -32,6 +32,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// The node whose data folder this is.
+    pub(super) fn of_data(folder: PathBuf) -> Self {
+        Self { data: Some(folder), node: None, ca: None }
+    }
+
     /// The data folders that may be the node's.
     pub(super) fn folders(&self) -> Vec<PathBuf> {
         self.data

@@ -17,6 +17,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use uuid::Uuid;
 
+use super::build;
 use super::client::Node;
 use super::cron;
 use super::domain;
@@ -38,6 +39,9 @@ pub(crate) struct Deploy {
     /// that names it as `source`, or several in tables [function.NAME] (default: this folder)
     #[arg(value_name = "FILE|DIR")]
     given: Option<PathBuf>,
+    /// Deploy what is there: by default, a folder is built first, as its sockhop.toml says
+    #[arg(long)]
+    no_build: bool,
     #[command(flatten)]
     options: Options,
     /// Keep the version without making it active: it can be called as NAME@VERSION
@@ -54,6 +58,21 @@ pub(crate) struct Deploy {
     target: Target,
 }
 
+impl Deploy {
+    /// A deploy of all that is in `folder`, as its `sockhop.toml` says, and already built.
+    pub(super) fn of_built(folder: &Path, target: Target) -> Self {
+        Self {
+            given: Some(folder.to_owned()),
+            no_build: true,
+            options: Options::default(),
+            no_activate: false,
+            no_trial: false,
+            json: false,
+            target,
+        }
+    }
+}
+
 /// A function that is ready to be sent.
 struct Ready {
     name: String,
@@ -66,6 +85,13 @@ struct Ready {
 /// Sends what is to be deployed to the node: one function, or all of a project one after another.
 /// All are looked at before the first is sent.
 pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
+    let folder = deploy.given.as_deref().unwrap_or(Path::new("."));
+    if !deploy.no_build
+        && folder.is_dir()
+        && let Some(found) = project::builds(folder, deploy.options.name.as_deref())?
+    {
+        build::all(&found).await?;
+    }
     let projects = match project::find(deploy.given.as_deref(), deploy.options.name.as_deref()) {
         Err(error @ ProjectError::NoProject { .. }) if deploy.given.is_none() => {
             return Err(Misused(error.to_string()).into());

@@ -15,6 +15,7 @@ type Page = (&'static str, &'static str);
 
 const PAGES: [Page; 25] = [
     ("installing", include_str!("../../guide/installing.md")),
+    ("projects", include_str!("../../guide/projects.md")),
     ("functions", include_str!("../../guide/functions.md")),
     ("websocket", include_str!("../../guide/websocket.md")),
     ("native", include_str!("../../guide/native.md")),

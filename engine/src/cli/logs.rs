@@ -154,6 +154,12 @@ async fn many(logs: &Logs) -> anyhow::Result<()> {
     }
 }
 
+/// Prints what all functions log from now on, until the node ends the stream.
+pub(super) async fn follow(node: &Node) -> anyhow::Result<()> {
+    let events = Events::open(node, LogsQuery { follow: true, ..LogsQuery::default() }).await?;
+    Shown { json: false, entries: 0 }.live(events).await
+}
+
 /// What is shown.
 struct Shown {
     json: bool,
@@ -200,8 +206,8 @@ impl Shown {
     }
 
     async fn live(&mut self, mut events: Events) -> anyhow::Result<()> {
-        let mut out = io::stdout().lock();
         while let Some((name, data)) = events.next().await? {
+            let mut out = io::stdout().lock();
             match name.as_str() {
                 "" => self.entry(&mut out, &serde_json::from_str(&data).context(OTHER_BUILD)?)?,
                 MISSED_EVENT => {
@@ -209,6 +215,7 @@ impl Shown {
                         "note: {data} entries came faster than they were read here; they are in the log"
                     )
                 }
+                FROM_EVENT => {}
                 _ => eprintln!("note: {}", entry::printable(&data)),
             }
             out.flush()?;

@@ -1,7 +1,8 @@
 //! The command line. [`serve`] runs a node. The other commands talk to the control API of one
 //! through [`mod@client`]; [`address`] says where it is, [`tls`] how it is reached from afar.
 //!
-//! [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
+//! [`new`] begins a project, [`build`] builds one, and [`dev`] runs one while it is worked on, with
+//! [`watch`], which sees what changes. [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
 //! is, [`native`] makes a zip of a folder, [`urls`] where it can be called. [`show`] prints what
 //! there is, [`mod@invoke`] calls a function, [`remove`] removes one and restores it, [`versions`]
 //! is for versions and aliases, [`secret`] for secrets, [`kv`] for state, [`domain`] for hosts,
@@ -18,11 +19,13 @@ macro_rules! say {
 }
 
 mod address;
+mod build;
 mod bundle;
 mod client;
 mod cron;
 mod dashboard;
 mod deploy;
+mod dev;
 mod domain;
 mod guide;
 mod invoke;
@@ -30,6 +33,7 @@ mod jobs;
 mod kv;
 mod logs;
 mod native;
+mod new;
 mod print;
 mod progress;
 mod project;
@@ -42,6 +46,7 @@ mod tls;
 mod top;
 mod urls;
 mod versions;
+mod watch;
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -51,7 +56,7 @@ use abi::function::Kind;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::address::Target;
-use compile::child::{self, Processor};
+use compile::child::{self, Files, Processor};
 use host::log;
 
 /// What `--version` prints behind the name.
@@ -79,6 +84,13 @@ pub(crate) enum Command {
     CheckConfig(serve::CheckConfig),
     /// Deploy a WebAssembly file or a native program as a function
     Deploy(Box<deploy::Deploy>),
+    /// Begin a function: a folder with a program, its sockhop.toml, and how to go on
+    New(new::New),
+    /// Build a project, as the [build] of its sockhop.toml says
+    Build(build::Build),
+    /// Run a project while it is worked on: a node of its own, built and deployed anew at each
+    /// change, with the functions' logs
+    Dev(dev::Dev),
     /// List the functions of the node
     List(show::List),
     /// Show one function
@@ -145,6 +157,12 @@ pub(crate) enum Command {
         /// Not only for this machine's processor
         #[arg(long)]
         portable: bool,
+        /// A file with functions that were compiled before
+        #[arg(long = "pack", value_name = "FILE")]
+        packs: Vec<PathBuf>,
+        /// Where the others go
+        #[arg(long, value_name = "FILE")]
+        new_pack: Option<PathBuf>,
         input: PathBuf,
         output: PathBuf,
     },
@@ -199,15 +217,22 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Guide(guide) => guide::run(&guide),
         Command::Completions(wanted) => shell::completions(&wanted),
         Command::Man(wanted) => shell::man(&wanted),
-        Command::Compile { kind, portable, input, output } => {
+        Command::Compile { kind, portable, packs, new_pack, input, output } => {
             let processor = if portable { Processor::Portable } else { Processor::Host };
-            if let Err((reason, status)) = child::run(kind, processor, &input, &output) {
-                // The parent reads it from here and says whose file it was.
-                eprintln!("{reason}");
-                std::process::exit(status.into());
+            let files = Files { input, output, packs, new_pack };
+            match child::run(kind, processor, &files) {
+                Ok(reused) => print_line(format_args!("{}", serde_json::to_string(&reused)?)),
+                Err((reason, status)) => {
+                    // The parent reads it from here and says whose file it was.
+                    eprintln!("{reason}");
+                    std::process::exit(status.into());
+                }
             }
             Ok(())
         }
+        Command::New(wanted) => new::run(&wanted),
+        Command::Build(wanted) => client::block_on(async { Ok(build::run(wanted).await?) }),
+        Command::Dev(wanted) => client::block_on(dev::run(wanted)),
         Command::Deploy(deploy) => client::block_on(deploy::run(*deploy)),
         Command::List(show) => client::block_on(show::list(show)),
         Command::Inspect { name, show } => client::block_on(show::inspect(name, show)),

@@ -4,7 +4,7 @@
 //! one in its folder or above, as cargo and git look for theirs: a build puts the file far below.
 //! One that names another file as its `source` is that file's, and says nothing of this one.
 //!
-//! One with tables `[function.NAME]` is of several functions; what stands above the tables is said
+//! `[build]` says how a function's file is made. One with tables `[function.NAME]` is of several functions; what stands above the tables is said
 //! of each of them.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use abi::name::NameError;
-use api::options::Options;
+use api::options::{Build, Options};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use toml::Spanned;
@@ -32,6 +32,17 @@ pub(super) struct Project {
     pub(super) read: Option<PathBuf>,
     /// What it says.
     pub(super) options: Options,
+}
+
+/// What is built before a folder is deployed.
+#[derive(Debug)]
+pub(super) struct Builds {
+    /// The folder of the `sockhop.toml`.
+    pub(super) folder: PathBuf,
+    /// Each build once, in the order of the functions.
+    pub(super) builds: Vec<Build>,
+    /// The functions' files, which a build may make.
+    pub(super) sources: Vec<PathBuf>,
 }
 
 /// What a `sockhop.toml` says.
@@ -106,6 +117,32 @@ pub(super) fn find(given: Option<&Path>, name: Option<&str>) -> Result<Vec<Proje
     }
 }
 
+/// What is to be built of the project in `folder`; of the function `name` alone, if that is given.
+/// Returns `None` if the folder has no `sockhop.toml`.
+pub(super) fn builds(folder: &Path, name: Option<&str>) -> Result<Option<Builds>, ProjectError> {
+    let all = match read(&folder.join(FILE))? {
+        None => return Ok(None),
+        Some(Said::One(options)) => vec![*options],
+        Some(Said::Several(all)) => {
+            let wanted = |options: &Options| name.is_none() || options.name.as_deref() == name;
+            all.into_iter().filter(wanted).collect()
+        }
+    };
+    let sources = all.iter().filter_map(source).map(|source| folder.join(source)).collect();
+    let mut builds: Vec<Build> = Vec::new();
+    for build in all.into_iter().filter_map(|options| options.build) {
+        if !build.command.is_empty() && !builds.contains(&build) {
+            builds.push(build);
+        }
+    }
+    Ok(Some(Builds { folder: folder.to_owned(), builds, sources }))
+}
+
+/// The file that is deployed: what the file says, or what its build makes.
+fn source(options: &Options) -> Option<&PathBuf> {
+    options.source.as_ref().or(options.build.as_ref()?.output.as_ref())
+}
+
 fn of_folder(folder: &Path, name: Option<&str>) -> Result<Vec<Project>, ProjectError> {
     let path = if folder == Path::new(".") { PathBuf::from(FILE) } else { folder.join(FILE) };
     let all = match read(&path)? {
@@ -149,13 +186,16 @@ fn sourced(
 ) -> Result<Project, ProjectError> {
     let path = path.to_owned();
     let cargo = folder.join("Cargo.toml").exists();
-    let Some(source) = &options.source else {
+    let Some(source) = source(&options) else {
         let example = if cargo { "target/wasm32-wasip2/release/NAME.wasm" } else { "NAME.wasm" };
         return Err(ProjectError::NoSource { path, of, example });
     };
     let file = path.with_file_name(source);
     if !file.exists() {
         let next = match build_target(source) {
+            _ if options.build.is_some() => {
+                "its build has not made it: mend the key output or source".to_owned()
+            }
             Some(target) if cargo => {
                 format!("build it first, for example with: cargo build --release --target {target}")
             }
@@ -194,10 +234,10 @@ fn of_file(file: &Path, name: Option<&str>) -> Result<Project, ProjectError> {
         }
     }
     let is_source = |options: &Options| {
-        options.source.as_ref().is_some_and(|source| same(&path.with_file_name(source), file))
+        source(options).is_some_and(|source| same(&path.with_file_name(source), file))
     };
     let own = match read_there {
-        Some(Said::One(options)) if options.source.is_none() || is_source(&options) => {
+        Some(Said::One(options)) if source(&options).is_none() || is_source(&options) => {
             Some(*options)
         }
         Some(Said::Several(all)) => {
@@ -339,6 +379,31 @@ mod tests {
         let wasm = folder.path().join("target/wasm32-wasip2/release/a.wasm");
         fs::write(&wasm, "").unwrap();
         assert_eq!(find(Some(folder.path()), None).unwrap()[0].file, wasm);
+    }
+
+    #[test]
+    fn a_build_makes_what_is_deployed_and_is_named_once_for_several() {
+        let text = "[build]\ncommand = \"make\"\noutput = \"a.wasm\"\n";
+        let one = project(text, &["a.wasm"]);
+        assert_eq!(find(Some(one.path()), None).unwrap()[0].file, one.path().join("a.wasm"));
+        let found = builds(one.path(), None).unwrap().unwrap();
+        assert_eq!((found.builds.len(), found.sources), (1, vec![one.path().join("a.wasm")]));
+        let unmade = project(text, &[]);
+        let why = find(Some(unmade.path()), None).unwrap_err().to_string();
+        assert!(why.contains("its build has not made it"), "{why}");
+        let several = format!(
+            "{text}[function.a]\n[function.b]\n[function.c]\nsource = \"c\"\n\
+             [function.c.build]\ncommand = \"make c\"\n"
+        );
+        let several = project(&several, &[]);
+        let commands = |name| -> Vec<String> {
+            let found = builds(several.path(), name).unwrap().unwrap();
+            found.builds.into_iter().map(|build| build.command).collect()
+        };
+        assert_eq!(commands(None), ["make", "make c"]);
+        assert_eq!(commands(Some("c")), ["make c"]);
+        let none = tempfile::tempdir().unwrap();
+        assert!(builds(none.path(), None).unwrap().is_none());
     }
 
     #[test]

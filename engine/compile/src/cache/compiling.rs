@@ -109,7 +109,8 @@ impl Cache {
             let share = self.budget.share(size, purpose).await.map_err(CompileError::from)?;
             let folder = TemporaryFolder::new(self.modules.folder()).map_err(failed("written"))?;
             report(Step::Compiling);
-            child::compile((kind, Processor::Host), source, folder.path(), &share.plan).await?;
+            let code = (kind, Processor::Host);
+            child::compile(code, source, folder.path(), &share.plan, None).await?;
             return self.modules.put_folder(key, folder).map_err(failed("written"));
         }
         let (code, from) = ((kind, Processor::Host), (source, size));
@@ -157,7 +158,16 @@ impl Cache {
         let temporary = Temporary::new(self.modules.folder()).map_err(failed("written"))?;
         report(Step::Compiling);
         self.compilations.fetch_add(1, Relaxed);
-        child::compile(code, source, temporary.path(), &share.plan).await?;
+        let compatibility = self.compatibility.get(&code.0).filter(|_| code.1 == Processor::Host);
+        let lent = compatibility.and_then(|bytes| self.shelf.lend(bytes));
+        let plan = &share.plan;
+        let reused = child::compile(code, source, temporary.path(), plan, lent.as_ref()).await?;
+        tracing::debug!(found = reused.found, compiled = reused.compiled, "compiled {source:?}");
+        if let Some(lent) = lent {
+            let shelf = Arc::clone(&self.shelf);
+            // Nobody waits for it.
+            tokio::task::spawn_blocking(move || shelf.take_back(lent, &reused));
+        }
         Ok(temporary)
     }
 }

@@ -25,6 +25,7 @@ use sha2::{Digest as _, Sha256};
 use self::compiling::Source;
 pub use self::error::CacheError;
 use super::child::{self, CompileError};
+use super::incremental::shelf::Shelf;
 use super::memory::{Budget, Size};
 use super::modules::Modules;
 use super::native;
@@ -34,6 +35,9 @@ use store::artefacts::Artefacts;
 
 /// What modules are compiled from, by their keys: the artefact, and its kind.
 pub type Sources = HashMap<Digest, (Digest, Kind)>;
+
+/// The folder of compiled functions, in that of modules.
+const INCREMENTAL: &str = "incremental";
 
 #[derive(Debug)]
 struct State {
@@ -69,6 +73,7 @@ impl Drop for Held {
 #[derive(Debug)]
 pub struct Cache {
     modules: Arc<Modules>,
+    shelf: Arc<Shelf>,
     artefacts: Arc<Artefacts>,
     compatibility: HashMap<Kind, Vec<u8>>,
     state: Mutex<State>,
@@ -79,13 +84,19 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Opens the cache in `folder`, of modules that `artefacts` are compiled to.
+    /// Opens the cache in `folder`, of modules that `artefacts` are compiled to. It keeps compiled
+    /// functions for later compilations, at most `incremental_bytes_max` bytes.
     ///
     /// # Errors
     /// [`CacheError`] when the folder cannot be created, or wasmtime does not run on this machine.
-    pub fn open(folder: PathBuf, artefacts: Arc<Artefacts>) -> Result<Self, CacheError> {
+    pub fn open(
+        folder: PathBuf,
+        artefacts: Arc<Artefacts>,
+        incremental_bytes_max: u64,
+    ) -> Result<Self, CacheError> {
         let failed = |source| CacheError::Folder { path: folder.clone(), source };
         let modules = Arc::new(Modules::open(folder.clone()).map_err(failed)?);
+        let shelf = Arc::new(Shelf::new(folder.join(INCREMENTAL), incremental_bytes_max));
         let (sources, named, held) = (HashMap::new(), HashSet::new(), HashMap::new());
         let state = Mutex::new(State { sources, named, held });
         let compatibility =
@@ -93,7 +104,17 @@ impl Cache {
         let compatibility = compatibility.collect::<Result<_, CompileError>>()?;
         let (sealed, queue, compilations) = (Mutex::default(), Queue::default(), AtomicU64::new(0));
         let budget = Budget::default();
-        Ok(Self { modules, artefacts, compatibility, state, sealed, queue, budget, compilations })
+        Ok(Self {
+            modules,
+            shelf,
+            artefacts,
+            compatibility,
+            state,
+            sealed,
+            queue,
+            budget,
+            compilations,
+        })
     }
 
     /// Returns how many times the compiler has run since the node started.

@@ -9,7 +9,7 @@ fn open(folder: &Path) -> Cache {
     let objects = Directory::new(folder.join("store"));
     objects.make().unwrap();
     let artefacts = Artefacts::open(Arc::new(objects), folder.join("artefacts")).unwrap();
-    Cache::open(folder.to_owned(), Arc::new(artefacts)).unwrap()
+    Cache::open(folder.to_owned(), Arc::new(artefacts), 0).unwrap()
 }
 
 #[test]

@@ -1,0 +1,253 @@
+//! `sockhop dev`: a node of its own for one project, which is built and deployed anew at each
+//! change, with the functions' logs. While a build fails, the version before goes on.
+//!
+//! One loop: wait for a change, build, deploy. A signal drops it, and with that the build that runs;
+//! then the node is ended. Owns the node's process and the watches of the folder.
+
+use std::collections::HashMap;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use abi::message::Digest;
+use anyhow::{Context as _, bail};
+use clap::Args;
+use host::files;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::client::Node;
+use super::deploy::{self, Deploy};
+use super::project::{self, Builds};
+use super::watch::Watch;
+use super::{Misused, Target, build, logs};
+
+/// The node's data folder in the project. It stays, and with it what was compiled.
+const DATA: &str = ".sockhop";
+/// How long requests in flight may take at the end, and then the node.
+const DRAIN: &str = "1s";
+const END: Duration = Duration::from_secs(10);
+/// How many files are named that have set off a build.
+const NAMED: usize = 3;
+
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// The folder with the sockhop.toml (default: this folder)
+    #[arg(value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// Where the node listens (default: a free port of 127.0.0.1)
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    listen: String,
+    /// Show no logs
+    #[arg(long)]
+    no_logs: bool,
+}
+
+/// Runs until a signal comes, or the node ends.
+pub(super) async fn run(dev: Dev) -> anyhow::Result<()> {
+    let folder = dev.folder.clone().unwrap_or_else(|| ".".into());
+    // Its watches are told by whole paths.
+    let folder = folder.canonicalize().with_context(|| format!("{folder:?} cannot be read"))?;
+    let found = project::builds(&folder, None)?;
+    let found = found.ok_or_else(|| {
+        Misused(format!("{folder:?} has no sockhop.toml; `sockhop new` begins a project"))
+    })?;
+    let mut ended = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+        .map(signal)
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
+    let data = folder.join(DATA);
+    files::create_folder(&data).with_context(|| format!("{data:?} cannot be made"))?;
+    // Whatever else the project ignores.
+    files::write(&data.join(".gitignore"), b"*\n")?;
+    let (mut child, ready) = start(&data, &dev.listen)?;
+    let stopped = {
+        let [interrupt, terminate, hangup] = &mut ended[..] else { bail!("three signals") };
+        tokio::select! {
+            _ = interrupt.recv() => Ok(()),
+            _ = terminate.recv() => Ok(()),
+            _ = hangup.recv() => Ok(()),
+            status = child.wait() => Err(anyhow::anyhow!(
+                "the node has ended with {}; what it said stands above", status?
+            )),
+            failed = work(&folder, &data, found, ready, !dev.no_logs) => failed,
+        }
+    };
+    end(&mut child).await;
+    stopped
+}
+
+/// Starts the node. Returns it, and its stdout, on which it says that it is ready.
+fn start(data: &Path, listen: &str) -> anyhow::Result<(Child, tokio::process::ChildStdout)> {
+    let mut command = std::process::Command::new("/proc/self/exe");
+    command.arg0("sockhop").args(["serve", "--log", "warn", "--drain-timeout", DRAIN]);
+    command.args(["--versions-kept", "1", "--versions-kept-for", "1s", "--listen", listen]);
+    command.arg("--data").arg(data);
+    // It is a node of the project's, whatever this shell says of another.
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"SOCKHOP_") {
+            command.env_remove(name);
+        }
+    }
+    // Ctrl-C is for this process, which ends the node in order.
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
+    // SAFETY: between fork and exec there is this one system call, about the new process alone.
+    unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGTERM)?)) };
+    let mut child =
+        Command::from(command).kill_on_drop(true).spawn().context("the node cannot be started")?;
+    let stdout = child.stdout.take().context("the node has no stdout")?;
+    Ok((child, stdout))
+}
+
+async fn end(child: &mut Child) {
+    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        if tokio::time::timeout(END, child.wait()).await.is_err() {
+            let _ = child.kill().await;
+        }
+    }
+}
+
+/// Builds and deploys, at once and then at each change.
+async fn work(
+    folder: &Path,
+    data: &Path,
+    found: Builds,
+    stdout: tokio::process::ChildStdout,
+    shows_logs: bool,
+) -> anyhow::Result<()> {
+    let patterns = patterns(&found);
+    let mut watch = Watch::new(folder, &patterns, found.sources)?;
+    // While the node starts.
+    let mut built = rebuild(folder).await;
+    let mut lines = BufReader::new(stdout).lines();
+    while let Some(line) = lines.next_line().await? {
+        if line.starts_with("ready ") {
+            break;
+        }
+    }
+    let target = Target::of_data(data.to_owned());
+    let working = async {
+        let mut deployed = Deployed::default();
+        let mut again = false;
+        loop {
+            if built {
+                deployed.update(folder, &target).await;
+            }
+            let during = watch.changes()?;
+            // What has changed while it was built sets off another build. What changes in that one,
+            // too, is the build's own doing.
+            again = !again && !during.is_empty();
+            let changed = if again { during } else { watch.next().await? };
+            say_why(&changed);
+            built = rebuild(folder).await;
+        }
+    };
+    let logging = async {
+        match shows_logs {
+            true => logs::follow(&Node::new(&target)).await,
+            false => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        failed = working => failed,
+        failed = logging => failed.context("the logs cannot be shown"),
+    }
+}
+
+/// What is watched, by the builds that say so. One that does not say has all watched.
+fn patterns(found: &Builds) -> Vec<String> {
+    match found.builds.iter().any(|build| build.watch.is_empty()) {
+        true => Vec::new(),
+        false => {
+            let own = std::iter::once("/sockhop.toml".to_owned());
+            found.builds.iter().flat_map(|build| build.watch.clone()).chain(own).collect()
+        }
+    }
+}
+
+/// Runs the builds that the file has now. Returns whether all went well; why not is told.
+async fn rebuild(folder: &Path) -> bool {
+    let built = async {
+        match project::builds(folder, None)? {
+            Some(found) => build::all(&found).await,
+            None => Err(build::BuildError::Nothing(folder.to_owned())),
+        }
+    };
+    match built.await {
+        Ok(()) => true,
+        Err(error) => {
+            eprintln!("error: {error}\nwhat was deployed before stays");
+            false
+        }
+    }
+}
+
+/// What is deployed.
+#[derive(Default)]
+struct Deployed {
+    /// The digest of each file. With that of `sockhop.toml` it is why nothing needs to be deployed.
+    files: HashMap<PathBuf, Digest>,
+}
+
+impl Deployed {
+    /// Deploys what was built, unless it is the same as before. What fails is told.
+    async fn update(&mut self, folder: &Path, target: &Target) {
+        let began = Instant::now();
+        let files = digests(folder);
+        if !files.is_empty() && files == self.files {
+            eprintln!("nothing is different from what is deployed");
+            return;
+        }
+        match deploy::run(Deploy::of_built(folder, target.clone())).await {
+            Ok(()) => {
+                self.files = files;
+                eprintln!("served {} ms after it was built", began.elapsed().as_millis());
+            }
+            Err(error) => eprintln!("error: {error:#}\nwhat was deployed before stays"),
+        }
+    }
+}
+
+/// The digests of what is deployed from `folder`. Of a folder there is none: that is always
+/// deployed.
+fn digests(folder: &Path) -> HashMap<PathBuf, Digest> {
+    let Ok(Some(found)) = project::builds(folder, None) else { return HashMap::new() };
+    let paths = found.sources.into_iter().chain([folder.join("sockhop.toml")]);
+    let digests = paths.map(|path| files::digest_of(&path).map(|(digest, _)| (path, digest)));
+    digests.collect::<Result<_, _>>().unwrap_or_default()
+}
+
+/// Says which files have set off a build.
+fn say_why(changed: &[PathBuf]) {
+    eprintln!("{}", why(changed));
+}
+
+fn why(changed: &[PathBuf]) -> String {
+    let named: Vec<String> =
+        changed.iter().take(NAMED).map(|path| path.display().to_string()).collect();
+    let have = if changed.len() == 1 { "has" } else { "have" };
+    match changed.len().saturating_sub(NAMED) {
+        0 => format!("{} {have} changed", named.join(", ")),
+        more => format!("{} and {more} more {have} changed", named.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_that_set_off_a_build_are_named_if_they_are_few() {
+        let told =
+            |count: usize| why(&(0..count).map(|at| at.to_string().into()).collect::<Vec<_>>());
+        assert_eq!(told(1), "0 has changed");
+        assert_eq!(told(3), "0, 1, 2 have changed");
+        assert_eq!(told(5), "0, 1, 2 and 2 more have changed");
+    }
+}
