@@ -14,14 +14,21 @@ mod queue_tests;
 pub mod record;
 
 use abi::invocation_id::InvocationId;
+use uuid::{Builder, Uuid};
 
 /// The id of a job. It has the form of an invocation's.
 pub type JobId = InvocationId;
 
-/// Returns an id for a new job, which nobody can guess.
+/// Returns an id for a new job, which nobody can guess: not from its time, and not from the ids that
+/// came before it.
 #[must_use]
 pub fn new_id() -> JobId {
-    JobId::from_bytes(*uuid::Uuid::now_v7().as_bytes())
+    let mut random = [0; 10];
+    random.copy_from_slice(
+        &[&Uuid::new_v4().as_bytes()[..6], &Uuid::new_v4().as_bytes()[..4]].concat(),
+    );
+    let id = Builder::from_unix_timestamp_millis(host::clock::unix_ms(), &random).into_uuid();
+    JobId::from_bytes(*id.as_bytes())
 }
 
 #[cfg(test)]

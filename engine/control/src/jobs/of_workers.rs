@@ -18,7 +18,9 @@ impl state::server::Jobs for OfWorkers {
         let abi::job::Submission { alias_or_version, method, path_and_query, headers, body } =
             submission;
         let (reference, target) = (alias_or_version, Target::Function);
-        let submission = Submission { reference, target, method, path_and_query, headers, body };
+        let callback = None;
+        let submission =
+            Submission { reference, target, callback, method, path_and_query, headers, body };
         self.0.submit(function, submission, Box::new(|kept| done(kept.map_err(refused))));
     }
 
