@@ -19,9 +19,9 @@ const FILE: &str = "cron";
 /// The file that is locked, and has nothing in it.
 const LOCK: &str = "cron.lock";
 
-/// The turn to ring, until it is dropped.
+/// The lock, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct Locked {
     _locked: File,
     path: PathBuf,
 }
@@ -32,7 +32,7 @@ struct Written {
     settled: BTreeMap<String, u64>,
 }
 
-impl Turn {
+impl Locked {
     /// Waits until no other engine on this data folder rings. Blocks its thread.
     ///
     /// # Errors
@@ -73,16 +73,16 @@ mod tests {
     #[test]
     fn one_engine_has_the_turn_and_the_next_goes_on_with_what_it_has_settled() {
         let data = tempfile::tempdir().unwrap();
-        let turn = Turn::wait(data.path()).unwrap();
+        let turn = Locked::wait(data.path()).unwrap();
         assert!(turn.read().is_empty());
         let settled = BTreeMap::from([("web-01234567".to_owned(), 7)]);
         turn.writer(settled.clone())().unwrap();
         let again = data.path().to_owned();
-        let other = std::thread::spawn(move || Turn::wait(&again).unwrap().read());
+        let other = std::thread::spawn(move || Locked::wait(&again).unwrap().read());
         drop(turn);
         assert_eq!(other.join().unwrap(), settled);
         // What is damaged is set aside, and said so.
         std::fs::write(data.path().join(FILE), "x").unwrap();
-        assert!(Turn::wait(data.path()).unwrap().read().is_empty());
+        assert!(Locked::wait(data.path()).unwrap().read().is_empty());
     }
 }

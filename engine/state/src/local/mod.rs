@@ -32,7 +32,7 @@ use abi::state::{Answer, Failure};
 use redb::{Database, DatabaseError};
 
 pub use self::fault::Fault;
-use crate::{Bucket, Done, Request, Store, Usage};
+use crate::{Bucket, Done, DoneBuckets, Request, Store, Usage};
 
 /// What of the file is kept in memory. The library's default is a GiB.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
@@ -217,6 +217,19 @@ impl Local {
         &self.shared.counts
     }
 
+    /// Returns every bucket that has something in it.
+    ///
+    /// # Errors
+    /// A sentence that says why they cannot be read.
+    pub fn buckets(&self) -> Result<Vec<(Bucket, Usage)>, String> {
+        match self.shared.readable()? {
+            Readable::Nothing => Ok(Vec::new()),
+            Readable::ByThread => Err("the node is being taken over from; ask again".to_owned()),
+            Readable::Database(database) => caught(|| tables::buckets(&begin_read(&database)?))
+                .map_err(|fault| self.shared.failed(&fault)),
+        }
+    }
+
     fn put(&self, work: Work) {
         // After the end nobody waits for an answer but who is about to end, too.
         if let Err(unsent) = self.queue.send(work)
@@ -258,13 +271,8 @@ impl Store for Local {
         self.put(Work::Clear(bucket, done));
     }
 
-    fn buckets(&self) -> Result<Vec<(Bucket, Usage)>, String> {
-        match self.shared.readable()? {
-            Readable::Nothing => Ok(Vec::new()),
-            Readable::ByThread => Err("the node is being taken over from; ask again".to_owned()),
-            Readable::Database(database) => caught(|| tables::buckets(&begin_read(&database)?))
-                .map_err(|fault| self.shared.failed(&fault)),
-        }
+    fn buckets(&self, done: DoneBuckets) {
+        done(Local::buckets(self));
     }
 }
 
