@@ -231,7 +231,7 @@ fn a_cluster_whose_leader_is_killed_goes_on_and_loses_nothing_that_was_acknowled
     let nodes = [0, 1].map(|_| Node::build().option("--nats", cluster.urls()).start());
     nodes.iter().for_each(|node| node.deploy("keyvalue", "a", &[]));
     done(&nodes[0], "a", json!(["set", "k", "v"]));
-    assert!(nodes[0].stderr().contains("has 3 copies"), "{}", nodes[0].stderr());
+    assert!(nodes[0].stderr().contains("copies of it: 3"), "{}", nodes[0].stderr());
     expect_nothing_lost(&nodes, || {
         let leader = cluster.leader("sockhop");
         cluster.0[leader].kill();

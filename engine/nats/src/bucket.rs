@@ -373,9 +373,9 @@ impl Bucket {
                     }));
                 }
                 GetStreamErrorKind::Request
-                    if full(&error).contains("responders") && !self.link.is_cluster() =>
+                    if !self.link.has_jetstream() && !self.link.is_cluster() =>
                 {
-                    let reason = "nobody answers for it".to_owned();
+                    let reason = "it has not switched it on".to_owned();
                     return Err(Closed::Unfit(StartError::NoJetStream { reason }));
                 }
                 _ => return Err(Closed::Failure(away(&full(&error)))),
@@ -385,7 +385,8 @@ impl Bucket {
         layout::check(config).map_err(|reason| {
             Closed::Unfit(StartError::Bucket { bucket: self.name.to_string(), reason })
         })?;
-        tracing::info!("the bucket {:?} in NATS has {} copies", self.name, config.num_replicas);
+        let copies = config.num_replicas;
+        tracing::info!("the bucket {:?} in NATS is there; copies of it: {copies}", self.name);
         context
             .get_stream_no_info(&name)
             .await

@@ -162,6 +162,11 @@ impl Link {
         info.is_some_and(|info| info.cluster.is_some_and(|cluster| !cluster.is_empty()))
     }
 
+    /// Returns whether the server itself keeps something.
+    pub(crate) fn has_jetstream(&self) -> bool {
+        self.client.try_server_info().is_some_and(|info| info.jetstream)
+    }
+
     /// Returns what an older server than will do says it is.
     fn too_old(&self) -> Option<String> {
         let version = self.client.try_server_info()?.version;
