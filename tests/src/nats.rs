@@ -195,7 +195,7 @@ impl Cluster {
         let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
         let mut routes = String::new();
         for port in &ports {
-            let _ = write!(routes, "\"nats-route://127.0.0.1:{port}\" ");
+            let _ = write!(routes, "\"nats-route://127.0.0.1:{port}\", ");
         }
         let prepared = |(at, port): (usize, &u16)| {
             let config = format!(
