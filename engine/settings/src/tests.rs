@@ -304,3 +304,21 @@ fn settings_about_certificates_go_together_or_are_refused() {
         assert!(resolve(&[flag, value], &[], "").is_err(), "{flag} {value}");
     }
 }
+
+#[test]
+fn nats_has_one_address_or_several_and_its_credentials_elsewhere() {
+    let servers = |flags: &[&str]| resolve(flags, &[], "").unwrap().settings.nats;
+    assert_eq!(servers(&["--nats", "nats://a:1,tls://b"]), ["nats://a:1", "tls://b"]);
+    assert_eq!(servers(&["--nats", "nats://a:1", "--nats", "tls://b"]), ["nats://a:1", "tls://b"]);
+    assert!(servers(&[]).is_empty());
+    for (flags, variables, file) in [
+        (&["--nats", "nats://me:secret@a:1"][..], &[][..], ""),
+        (&[], &[("SOCKHOP_NATS", "nats://b,nats://secret@a")], ""),
+        (&[], &[], "nats = \"tls://secret@a:1\""),
+    ] {
+        let said = resolve(flags, variables, file).unwrap_err();
+        assert!(said.contains("nats_credentials") && !said.contains("secret"), "{said}");
+    }
+    let said = resolve(&["--nats-credentials", "x"], &[], "").unwrap_err();
+    assert!(said.contains("without nats"), "{said}");
+}

@@ -13,6 +13,9 @@ const NAME_BYTES_MAX: usize = 253;
 /// Far longer than any region's name.
 const REGION_BYTES_MAX: usize = 64;
 
+/// Long enough for a name, and short enough for a file's.
+const NATS_BUCKET_BYTES_MAX: usize = 64;
+
 /// Parses how many workers a core has.
 pub(super) fn workers_per_core(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=WORKERS_PER_CORE_MAX).contains(number));
@@ -173,6 +176,43 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
     }
 }
 
+/// Checks that `text` is the address of a NATS server: a scheme and an authority, with nothing
+/// behind them. One with credentials passes: what refuses it must not show it ([`nats_mistake`]).
+///
+/// [`nats_mistake`]: super::resolve
+pub(super) fn nats_server(text: &str) -> Result<String, String> {
+    let expected = "expected nats://HOST:PORT or tls://HOST:PORT";
+    let (scheme, authority) =
+        text.split_once("://").ok_or_else(|| format!("{expected}; the scheme is missing"))?;
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    if authority.contains('@') {
+        return Ok(text.to_owned());
+    }
+    let is_plain = !authority.contains(['/', '?', '#', ',']);
+    match authority.parse::<http::uri::Authority>() {
+        Ok(read)
+            if ["nats", "tls"].contains(&scheme)
+                && is_plain
+                && !read.host().is_empty()
+                && (read.port_u16().is_some() || authority == read.host()) =>
+        {
+            Ok(format!("{scheme}://{authority}"))
+        }
+        _ => Err(expected.into()),
+    }
+}
+
+/// Checks the name of a key-value bucket in NATS.
+pub(super) fn nats_bucket(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    match !text.is_empty() && text.len() <= NATS_BUCKET_BYTES_MAX && text.bytes().all(allowed) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "expected at most {NATS_BUCKET_BYTES_MAX} letters, digits, hyphens and underscores"
+        )),
+    }
+}
+
 /// Parses a time, which may be zero.
 pub(super) fn time(text: &str) -> Result<humantime::Duration, String> {
     let time: humantime::Duration =
@@ -218,5 +258,31 @@ pub(super) fn wait(text: &str) -> Result<humantime::Duration, String> {
     match time(text)? {
         time if *time < Duration::from_millis(1) => Err("at least 1ms is needed".into()),
         time => Ok(time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nats_server_is_a_scheme_and_an_authority() {
+        for text in ["nats://127.0.0.1:4222", "tls://nats.example", "nats://[::1]:4222"] {
+            assert_eq!(nats_server(text), Ok(text.to_owned()));
+        }
+        assert_eq!(nats_server("nats://a:1/"), Ok("nats://a:1".to_owned()));
+        for (text, part) in [
+            ("127.0.0.1:4222", "scheme is missing"),
+            ("http://127.0.0.1:4222", "nats://HOST:PORT"),
+            ("nats://", "nats://HOST:PORT"),
+            ("nats://a:x", "nats://HOST:PORT"),
+            ("nats://a/b", "nats://HOST:PORT"),
+        ] {
+            let said = nats_server(text).unwrap_err();
+            assert!(said.contains(part), "{text}: {said}");
+        }
+        for (name, is_one) in [("sockhop", true), ("A-1_b", true), ("", false), ("a.b", false)] {
+            assert_eq!(nats_bucket(name).is_ok(), is_one, "{name}");
+        }
     }
 }

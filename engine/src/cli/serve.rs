@@ -83,6 +83,8 @@ fn warnings(resolved: &Resolved) -> Vec<String> {
         ("data", Some(&settings.data)),
         ("store", store),
         ("s3_credentials", settings.s3_credentials.as_ref()),
+        ("nats_credentials", settings.nats_credentials.as_ref()),
+        ("nats_root", settings.nats_root.as_ref()),
         ("tls_cert", settings.tls_cert.as_ref()),
         ("tls_key", settings.tls_key.as_ref()),
         ("tls_dir", settings.tls_dir.as_ref()),
@@ -101,6 +103,9 @@ fn warnings(resolved: &Resolved) -> Vec<String> {
     });
     let bucket =
         Access::of(settings).err().map(|error| format!("{}: {error}", resolved.source_of("store")));
+    let nats = nats::check_credentials(settings.nats_credentials.as_deref())
+        .err()
+        .map(|error| format!("{}: {error}", resolved.source_of("nats_credentials")));
     let chosen =
         cores::allowed().and_then(|allowed| cores::choose(settings.cores.clone(), allowed));
     let cores = chosen.err().map(|error| format!("{}: {error}", resolved.source_of("cores")));
@@ -108,5 +113,5 @@ fn warnings(resolved: &Resolved) -> Vec<String> {
     let misspelt = misspelt(variables).into_iter();
     let misspelt = misspelt
         .map(|(variable, meant)| format!("{variable} is no setting; did you mean {meant}?"));
-    relative.chain(unresolved).chain(bucket).chain(cores).chain(misspelt).collect()
+    relative.chain(unresolved).chain(bucket).chain(nats).chain(cores).chain(misspelt).collect()
 }

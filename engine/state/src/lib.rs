@@ -1,12 +1,14 @@
 //! The state of functions: buckets of keys and values, which outlive versions of a function and its
 //! removal.
 //!
-//! [`Store`] is what keeps them. There is one: [`local`], a database in the data folder of this
-//! node. Its operations are values and its answers come by a callback, so that one which asks a
-//! server elsewhere can stand beside it. [`server`] is what workers talk to: it checks what each
-//! may ask. Owns the database's file and the engine's ends of workers' state sockets.
+//! [`Store`] is what keeps them: [`local`], a database in the data folder of this node, or
+//! [`nats`](mod@nats), which all nodes share that ask the same servers. [`server`] is what workers
+//! talk to: it checks what each may ask. Owns the database's file and the engine's ends of workers'
+//! state sockets.
 
 pub mod local;
+pub mod nats;
+mod number;
 pub mod server;
 
 use std::fmt;
@@ -43,6 +45,18 @@ pub struct Quota {
 impl Quota {
     /// For the operator.
     pub const NONE: Self = Self { keys_max: u64::MAX, bytes_max: u64::MAX };
+
+    /// Returns what a bucket would have too much of after a write. One that is fuller than it may
+    /// be can be written to as long as it becomes no fuller.
+    fn exceeded(self, before: Usage, after: Usage) -> Option<String> {
+        if after.keys > self.keys_max.max(before.keys) {
+            return Some(format!("its bucket would have more than {} keys", self.keys_max));
+        }
+        if after.bytes > self.bytes_max.max(before.bytes) {
+            return Some(format!("its bucket would have more than {} bytes", self.bytes_max));
+        }
+        None
+    }
 }
 
 /// How full a bucket is.
@@ -68,6 +82,10 @@ pub struct Request {
 /// What is done with an answer, on whatever thread has it. It must not block.
 pub type Done = Box<dyn FnOnce(Answer) + Send>;
 
+/// What is done with every bucket that has something in it, or with a sentence that says why they
+/// cannot be read. It must not block.
+pub type DoneBuckets = Box<dyn FnOnce(Result<Vec<(Bucket, Usage)>, String>) + Send>;
+
 /// What keeps buckets.
 pub trait Store: Send + Sync + fmt::Debug {
     /// Does what was asked for, and passes the answer to `done`, perhaps before this returns. An
@@ -78,9 +96,6 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Removes all of a bucket.
     fn clear(&self, bucket: Bucket, done: Done);
 
-    /// Returns every bucket that has something in it.
-    ///
-    /// # Errors
-    /// A sentence that says why they cannot be read.
-    fn buckets(&self) -> Result<Vec<(Bucket, Usage)>, String>;
+    /// Passes every bucket that has something in it to `done`, perhaps before this returns.
+    fn buckets(&self, done: DoneBuckets);
 }

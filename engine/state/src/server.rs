@@ -163,7 +163,9 @@ async fn run(
             Command::Clear(bucket, done) => {
                 store.clear(bucket, Box::new(move |answer| drop(done.send(answer))));
             }
-            Command::Buckets(done) => drop(done.send(store.buckets())),
+            Command::Buckets(done) => {
+                store.buckets(Box::new(move |buckets| drop(done.send(buckets))));
+            }
         }
     }
 }

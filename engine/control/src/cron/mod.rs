@@ -1,15 +1,17 @@
 //! Ringing functions by their schedules, and what came of it.
 //!
-//! [`ringer`] is the task that rings, while this engine holds the data folder's [lock](settled) for
-//! that: so an engine that takes over rings from the moment on in which the one before it does not
-//! any more, and goes on with what is settled. [`run`] rings once, and [`tally`] counts. Which tick is
-//! due decides the crate `schedule`; that this node rings at all, its setting `--cron`. Whatever else
-//! shall decide which node rings gives the task its turn in place of the lock.
+//! [`ringer`] is the task that rings, while this engine has the [`turn`]: it holds the data folder's
+//! [lock](settled) for that, so an engine that takes over rings from the moment on in which the one
+//! before it does not any more, and goes on with what is settled. With NATS, one node of many has
+//! the turn, by a [`lease`]. [`run`] rings once, and [`tally`] counts. Which tick is due decides the
+//! crate `schedule`; that this node rings at all, its setting `--cron`.
 
+mod lease;
 mod ringer;
 mod run;
 mod settled;
 pub(crate) mod tally;
+mod turn;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -39,6 +41,8 @@ pub struct Plan {
     pub data: PathBuf,
     /// What it is called by in the store.
     pub node: RingingNode,
+    /// Where nodes agree on which one rings.
+    pub nats: Option<nats::Bucket>,
 }
 
 /// What this node knows of its runs.
@@ -49,6 +53,8 @@ struct Known {
     /// The last run of each that has ended.
     last: HashMap<String, CronRun>,
     tally: Tally,
+    /// With NATS, the host of the node that has the turn.
+    holder: Option<String>,
 }
 
 /// Rings, and knows what came of it.
@@ -70,9 +76,15 @@ impl Cron {
     }
 
     /// Rings, if this node is to, until it stops or another engine has taken over.
-    pub async fn keep_ringing(self: Arc<Self>, life: watch::Receiver<Life>) {
+    pub async fn keep_ringing(self: Arc<Self>, mut life: watch::Receiver<Life>) {
         if self.plan.rings {
-            ringer::ring(self, life).await;
+            return ringer::ring(self, life).await;
+        }
+        if let Some(nats) = &self.plan.nats {
+            tokio::select! {
+                () = lease::Lease::observe(nats, |host| self.lock().holder = host) => {}
+                _ = life.wait_for(|life| *life != Life::Serving) => {}
+            }
         }
     }
 
@@ -112,11 +124,12 @@ impl Cron {
     /// Returns who rings.
     pub(crate) fn status(&self) -> CronStatus {
         let schedules = &self.functions.schedules;
-        CronStatus {
-            rings: *self.rings.borrow(),
-            schedules: schedules.stored().all().len(),
-            nodes: schedules.ringing_hosts(),
-        }
+        let nodes = match self.plan.nats {
+            Some(_) => self.lock().holder.clone().into_iter().collect(),
+            None => schedules.ringing_hosts(),
+        };
+        let (rings, schedules) = (*self.rings.borrow(), schedules.stored().all().len());
+        CronStatus { rings, schedules, nodes }
     }
 
     /// Returns what was counted.

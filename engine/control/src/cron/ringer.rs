@@ -1,5 +1,5 @@
 //! The task that rings: it looks at the clock at least once a second, so that it notices one that was
-//! stepped, and at each schedule when that may be due. Owns the [turn](crate::turn) to ring.
+//! stepped, and at each schedule when that may be due. Owns the [turn](super::turn) to ring.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,9 +15,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::Cron;
+use super::lease;
 use super::run::run;
-use super::settled::Settled;
 use super::tally::{LeftOut, Outcome};
+use super::turn::{Turn, WriteError};
 use crate::functions::timing;
 use crate::life::Life;
 
@@ -37,11 +38,23 @@ struct Entry {
     said_in_vain: bool,
 }
 
-/// A tick to be rung.
-struct Due {
+/// What a look at a schedule has settled.
+struct Looked {
     id: String,
-    tick_ms: u64,
+    /// Up to which tick it was settled before.
+    before_ms: Option<u64>,
+    missed: u64,
+    /// The tick to be rung.
+    ring: Option<u64>,
     late_ms: u64,
+}
+
+/// Why this engine rings no more.
+enum End {
+    /// The node stops, or another engine has taken over.
+    Life(Life),
+    /// Another node has taken the turn.
+    Lost,
 }
 
 /// A run that has ended, with how late it began.
@@ -55,7 +68,7 @@ struct Ended {
 /// The task's state.
 struct Ringer {
     cron: Arc<Cron>,
-    settled: Settled,
+    turn: Turn,
     entries: BTreeMap<String, Entry>,
     /// What the file has.
     written: BTreeMap<String, u64>,
@@ -69,29 +82,35 @@ struct Ringer {
     said_unwritten: bool,
 }
 
-/// Rings until the node stops, or another engine has taken over.
+/// Rings until the node stops, or another engine has taken over. If another node takes the turn, this
+/// one waits for it again.
 pub(super) async fn ring(cron: Arc<Cron>, mut life: watch::Receiver<Life>) {
-    let data = cron.plan.data.clone();
-    let waiting = tokio::task::spawn_blocking(move || Settled::wait(&data));
-    let turn = tokio::select! {
-        turn = waiting => turn,
-        _ = life.wait_for(|life| *life != Life::Serving) => return,
-    };
-    let turn = match turn {
-        Ok(Ok(settled)) => settled,
-        Ok(Err(error)) => {
-            return tracing::error!(
-                "this node rings by no schedule: cron.lock in its data folder cannot be locked: {error}"
-            );
+    loop {
+        let turn = tokio::select! {
+            turn = Turn::wait(&cron) => turn,
+            _ = life.wait_for(|life| *life != Life::Serving) => return,
+        };
+        let turn = match turn {
+            Ok(turn) => turn,
+            Err(error) => {
+                return tracing::error!(
+                    "this node rings by no schedule: cron.lock in its data folder cannot be locked: {error}"
+                );
+            }
+        };
+        if let End::Life(_) = ring_with(&cron, turn, &mut life).await {
+            return;
         }
-        // The node stops.
-        Err(_) => return,
-    };
+    }
+}
+
+/// Rings as long as this engine has the turn.
+async fn ring_with(cron: &Arc<Cron>, turn: Turn, life: &mut watch::Receiver<Life>) -> End {
     cron.rings.send_replace(true);
     let settled = turn.read();
     let mut ringer = Ringer {
-        cron,
-        settled: turn,
+        cron: Arc::clone(cron),
+        turn,
         entries: BTreeMap::new(),
         written: settled.clone(),
         remembered: settled,
@@ -103,31 +122,41 @@ pub(super) async fn ring(cron: Arc<Cron>, mut life: watch::Receiver<Life>) {
         said_unwritten: false,
     };
     let end = loop {
-        let due = ringer.look(clock::unix_ms());
-        ringer.write().await;
-        due.into_iter().for_each(|due| ringer.begin(due));
+        let looked = ringer.look(clock::unix_ms());
+        // Nothing is rung before that is written.
+        match ringer.write().await {
+            Ok(()) => looked.into_iter().for_each(|looked| ringer.act(looked)),
+            Err(lease::WriteError::Failed(_)) => {
+                looked.into_iter().for_each(|looked| ringer.undo(looked));
+            }
+            Err(error @ lease::WriteError::Lost { .. }) => {
+                tracing::warn!("this node rings no more: {error}");
+                break End::Lost;
+            }
+        }
         ringer.show();
         ringer.say();
         let pause = ringer.pause(clock::unix_ms());
         tokio::select! {
             biased;
             end = life.wait_for(|life| *life != Life::Serving) => {
-                break end.map_or(Life::Draining, |life| *life);
+                break End::Life(end.map_or(Life::Draining, |life| *life));
             }
             Some(ended) = ringer.running.join_next() => ringer.ended(ended),
             () = sleep(pause) => {}
         }
     };
-    ringer.stop(end).await;
+    ringer.stop(&end).await;
+    end
 }
 
 impl Ringer {
     /// Looks at every schedule that may be due, and settles what is.
-    fn look(&mut self, now_ms: u64) -> Vec<Due> {
+    fn look(&mut self, now_ms: u64) -> Vec<Looked> {
         self.take_over_changes();
         let is_back = now_ms < self.looked_ms;
         self.looked_ms = now_ms;
-        let (mut due, mut known) = (Vec::new(), self.cron.lock());
+        let mut looked = Vec::new();
         for (id, entry) in &mut self.entries {
             let Some(timing) = &entry.timing else { continue };
             let may_be = is_back
@@ -137,21 +166,35 @@ impl Ringer {
                 continue;
             }
             let verdict = timing.look(entry.settled_ms, now_ms);
-            entry.settled_ms = Some(verdict.settled_ms);
+            let before_ms = entry.settled_ms.replace(verdict.settled_ms);
             entry.next_ms = verdict.next_ms;
-            if verdict.missed > 0 {
-                let function = &entry.stored.target.function;
-                known.tally.left_out(function, LeftOut::Missed, verdict.missed);
-                let missed = verdict.missed;
-                tracing::warn!(
-                    "the schedule {id} was not rung in time: {missed} ticks are left out"
-                );
-            }
-            if let Some(tick_ms) = verdict.ring {
-                due.push(Due { id: id.clone(), tick_ms, late_ms: verdict.late_ms });
-            }
+            let (missed, ring, late_ms) = (verdict.missed, verdict.ring, verdict.late_ms);
+            looked.push(Looked { id: id.clone(), before_ms, missed, ring, late_ms });
         }
-        due
+        looked
+    }
+
+    /// Does what follows of a look, after that was written.
+    fn act(&mut self, looked: Looked) {
+        let Looked { id, missed, ring, late_ms, .. } = looked;
+        if missed > 0
+            && let Some(entry) = self.entries.get(&id)
+        {
+            let function = &entry.stored.target.function;
+            self.cron.lock().tally.left_out(function, LeftOut::Missed, missed);
+            tracing::warn!("the schedule {id} was not rung in time: {missed} ticks are left out");
+        }
+        if let Some(tick_ms) = ring {
+            self.begin(&id, tick_ms, late_ms);
+        }
+    }
+
+    /// Has a schedule looked at again, as if it was not.
+    fn undo(&mut self, looked: Looked) {
+        if let Some(entry) = self.entries.get_mut(&looked.id) {
+            entry.settled_ms = looked.before_ms;
+            entry.next_ms = Some(0);
+        }
     }
 
     /// Takes over what has changed of the schedules.
@@ -187,33 +230,43 @@ impl Ringer {
         self.all = all;
     }
 
-    /// Writes what is settled, unless the file has it.
-    async fn write(&mut self) {
+    /// Writes what is settled, unless that was written.
+    ///
+    /// # Errors
+    /// If nothing may be rung.
+    async fn write(&mut self) -> Result<(), lease::WriteError> {
         let settled = |(id, entry): (&String, &Entry)| Some((id.clone(), entry.settled_ms?));
-        let settled: BTreeMap<String, u64> = self.entries.iter().filter_map(settled).collect();
-        if settled == self.written {
-            return;
-        }
-        match tokio::task::spawn_blocking(self.settled.writer(settled.clone())).await {
-            Ok(Ok(())) => (self.written, self.said_unwritten) = (settled, false),
-            Ok(Err(error)) => {
-                // Once, however long it lasts.
-                if !self.said_unwritten {
-                    tracing::error!(
-                        "after a restart ticks may be rung twice, or be missed: {error}"
-                    );
-                }
-                self.said_unwritten = true;
+        let mut settled: BTreeMap<String, u64> = self.entries.iter().filter_map(settled).collect();
+        // Schedules that this node does not know yet are not forgotten for it.
+        if self.turn.is_shared() {
+            for (id, settled_ms) in &self.remembered {
+                settled.entry(id.clone()).or_insert(*settled_ms);
             }
-            // The node stops.
-            Err(_) => {}
+        }
+        if settled == self.written && !self.turn.is_due() {
+            return Ok(());
+        }
+        let error = match self.turn.write(settled.clone()).await {
+            Ok(()) => {
+                (self.written, self.said_unwritten) = (settled, false);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        // Once, however long it lasts.
+        if !self.said_unwritten {
+            tracing::error!("{error}");
+        }
+        self.said_unwritten = true;
+        match error {
+            WriteError::File(_) => Ok(()),
+            WriteError::Lease(error) => Err(error),
         }
     }
 
     /// Begins the run of a tick, or leaves it out.
-    fn begin(&mut self, due: Due) {
-        let Due { id, tick_ms, late_ms } = due;
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+    fn begin(&mut self, id: &str, tick_ms: u64, late_ms: u64) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
         let function = &entry.stored.target.function;
         if let Some(error) = self.cron.functions.schedules.is_in_vain(&entry.stored) {
             if !entry.said_in_vain {
@@ -225,7 +278,7 @@ impl Ringer {
         }
         entry.said_in_vain = false;
         match entry.runs.admit(tick_ms, entry.stored.overlap) {
-            Admitted::Now => self.spawn(&id, tick_ms, late_ms),
+            Admitted::Now => self.spawn(id, tick_ms, late_ms),
             Admitted::Later => {}
             Admitted::Skipped => {
                 tracing::info!("the schedule {id} leaves out a tick: the run before it goes on");
@@ -269,8 +322,11 @@ impl Ringer {
         known.now = now;
     }
 
-    /// Tells other nodes that this one rings, if there is anything to ring.
+    /// Tells other nodes that this one rings, if there is anything to ring and no other way to know.
     fn say(&mut self) {
+        if self.turn.is_shared() {
+            return;
+        }
         let is_due = self.said.is_none_or(|said| said.elapsed() >= SAY_INTERVAL);
         if self.entries.is_empty() || !is_due {
             return;
@@ -299,26 +355,43 @@ impl Ringer {
     fn pause(&self, now_ms: u64) -> Duration {
         let next = self.entries.values().filter_map(|entry| entry.next_ms).min();
         let left_ms = next.map(|next| next.saturating_sub(now_ms));
+        if self.said_unwritten && self.turn.is_shared() {
+            return LOOK_INTERVAL;
+        }
         left_ms.map_or(LOOK_INTERVAL, |left| Duration::from_millis(left).min(LOOK_INTERVAL))
     }
 
     /// Lets another engine ring, and takes what comes of the runs under way.
-    async fn stop(self, end: Life) {
-        let Self { cron, settled, entries, mut running, .. } = self;
-        drop(settled);
+    async fn stop(self, end: &End) {
+        let Self { cron, turn, entries, mut running, .. } = self;
         let waiting: usize = entries.values().map(|entry| entry.runs.waiting()).sum();
         if waiting > 0 {
             tracing::warn!("{waiting} ticks that waited for the runs before them are left out");
         }
-        if end == Life::Draining {
+        if let End::Life(Life::Draining) = end {
             // An engine that has taken over is the same node.
-            cron.functions.schedules.say_silent(&cron.plan.node).await;
+            match turn.is_shared() {
+                true => turn.end().await,
+                false => {
+                    drop(turn);
+                    cron.functions.schedules.say_silent(&cron.plan.node).await;
+                }
+            }
+        } else {
+            drop(turn);
         }
         cron.rings.send_replace(false);
-        while let Some(ended) = running.join_next().await {
-            if let Ok(Ended { id, function, of, late_ms }) = ended {
-                cron.ended(&id, &function, of, late_ms);
+        let rest = async move {
+            while let Some(ended) = running.join_next().await {
+                if let Ok(Ended { id, function, of, late_ms }) = ended {
+                    cron.ended(&id, &function, of, late_ms);
+                }
             }
+        };
+        match end {
+            End::Life(_) => rest.await,
+            // This node may get the turn again meanwhile.
+            End::Lost => drop(tokio::spawn(rest)),
         }
     }
 }

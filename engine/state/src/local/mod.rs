@@ -14,7 +14,7 @@ use database::{Counts, Database, Medium};
 pub use database::Mode;
 
 use self::task::{Contents, Task};
-use crate::{Bucket, Done, Request, Store, Usage};
+use crate::{Bucket, Done, DoneBuckets, Request, Store, Usage};
 
 /// The database of this node.
 #[derive(Debug)]
@@ -58,6 +58,15 @@ impl Local {
     pub fn counts(&self) -> &Counts {
         self.0.counts()
     }
+
+    /// Returns every bucket that has something in it.
+    ///
+    /// # Errors
+    /// A sentence that says why they cannot be read.
+    pub fn buckets(&self) -> Result<Vec<(Bucket, Usage)>, String> {
+        let read = self.0.read(|transaction| transaction.map_or(Ok(Vec::new()), tables::buckets));
+        read?.ok_or_else(|| "the node is being taken over from; ask again".to_owned())
+    }
 }
 
 impl Store for Local {
@@ -76,9 +85,8 @@ impl Store for Local {
         self.0.submit(Task::Clear(bucket), done);
     }
 
-    fn buckets(&self) -> Result<Vec<(Bucket, Usage)>, String> {
-        let read = self.0.read(|transaction| transaction.map_or(Ok(Vec::new()), tables::buckets));
-        read?.ok_or_else(|| "the node is being taken over from; ask again".to_owned())
+    fn buckets(&self, done: DoneBuckets) {
+        done(Local::buckets(self));
     }
 }
 

@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use abi::limits::{STATE_PAGE_BYTES_MAX, STATE_PAGE_KEYS_MAX, STATE_VALUE_BYTES_MAX};
-use abi::state::{Answer, Delta, Entry, Failure, Operation, Position};
+use abi::state::{Answer, Entry, Failure, Operation, Position};
 use database::{Fault, entry};
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
+use crate::number::{add, digits};
 use crate::{Bucket, Quota, Request, Usage};
 
 const ENTRIES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("entries");
@@ -219,11 +220,8 @@ impl<'a> Tables<'a> {
                     Ok(number) => number,
                     Err(why) => return Ok(Answer::Failed(Failure::Refused(why.to_owned()))),
                 };
-                let digits = match number {
-                    Delta::Unsigned(number) => number.to_string(),
-                    Delta::Signed(number) => number.to_string(),
-                };
-                Ok(match self.put(&bucket, quota, &[(key, digits.as_bytes())])? {
+                let value = digits(number);
+                Ok(match self.put(&bucket, quota, &[(key, value.as_bytes())])? {
                     Answer::Done => Answer::Number(number),
                     other => other,
                 })
@@ -277,13 +275,7 @@ impl<'a> Tables<'a> {
             }
             after.bytes += value.len() as u64;
         }
-        // A bucket that is fuller than it may be can be written to as long as it becomes no fuller.
-        if after.keys > quota.keys_max.max(before.keys) {
-            let full = format!("its bucket would have more than {} keys", quota.keys_max);
-            return Ok(Answer::Failed(Failure::Full(full)));
-        }
-        if after.bytes > quota.bytes_max.max(before.bytes) {
-            let full = format!("its bucket would have more than {} bytes", quota.bytes_max);
+        if let Some(full) = quota.exceeded(before, after) {
             return Ok(Answer::Failed(Failure::Full(full)));
         }
         for (key, value) in entries {
@@ -309,50 +301,5 @@ impl<'a> Tables<'a> {
         };
         self.usage.insert(bucket.to_owned(), after);
         Ok(())
-    }
-}
-
-/// Returns the sum of the number in `value` and `delta`.
-fn add(value: &[u8], delta: Delta) -> Result<Delta, &'static str> {
-    let text = str::from_utf8(value).ok();
-    let number: i128 = text
-        .and_then(|text| text.parse().ok())
-        .ok_or("the value is not a number in decimal digits")?;
-    let sum = match delta {
-        Delta::Unsigned(delta) => {
-            let sum = number.checked_add(delta.into());
-            sum.and_then(|sum| u64::try_from(sum).ok()).map(Delta::Unsigned)
-        }
-        Delta::Signed(delta) => {
-            let sum = number.checked_add(delta.into());
-            sum.and_then(|sum| i64::try_from(sum).ok()).map(Delta::Signed)
-        }
-    };
-    sum.ok_or("the number would become larger or smaller than 64 bits hold")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_added_within_their_range() {
-        let (unsigned, signed) = (Delta::Unsigned, Delta::Signed);
-        assert_eq!(add(b"0", unsigned(3)), Ok(unsigned(3)));
-        assert_eq!(add(b"-1", unsigned(3)), Ok(unsigned(2)));
-        assert_eq!(add(b"5", signed(-7)), Ok(signed(-2)));
-        assert_eq!(add(b"18446744073709551614", unsigned(1)), Ok(unsigned(u64::MAX)));
-        for (value, delta) in [
-            (&b"18446744073709551615"[..], unsigned(1)),
-            (b"-5", unsigned(1)),
-            (b"9223372036854775807", signed(1)),
-            (b"", signed(1)),
-            (b"1 ", signed(1)),
-            (b"\xff", signed(1)),
-            (b"1e3", signed(1)),
-            (&[b'9'; 100], signed(1)),
-        ] {
-            assert!(add(value, delta).is_err(), "{value:?}");
-        }
     }
 }
