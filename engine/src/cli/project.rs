@@ -140,7 +140,8 @@ pub(super) fn builds(folder: &Path, name: Option<&str>) -> Result<Option<Builds>
 
 /// The file that is deployed: what the file says, or what its build makes.
 fn source(options: &Options) -> Option<&PathBuf> {
-    options.source.as_ref().or(options.build.as_ref()?.output.as_ref())
+    let made = || options.build.as_ref().and_then(|build| build.output.as_ref());
+    options.source.as_ref().or_else(made)
 }
 
 fn of_folder(folder: &Path, name: Option<&str>) -> Result<Vec<Project>, ProjectError> {
