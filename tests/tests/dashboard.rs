@@ -74,7 +74,7 @@ fn browse(what: &str, about: &Value) {
 #[test]
 fn functions_are_seen_under_load_by_who_has_the_token() {
     let node = node();
-    node.deploy("panic", "panic", &["--no-trial"]);
+    node.deploy("panic", "panic", &[]);
     let (about, stop) = (about(&node), AtomicBool::new(false));
     thread::scope(|scope| {
         for target in ["/hello/", "/panic/"] {
