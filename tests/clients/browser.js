@@ -7,8 +7,13 @@ const { join } = require("node:path");
 const { chromium } = require("playwright-core");
 
 const OPTIONS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
 ];
 const PATIENCE_MS = 20000;
 
@@ -16,12 +21,18 @@ const PATIENCE_MS = 20000;
 exports.browse = async (origin, act) => {
     const profile = mkdtempSync(join(tmpdir(), "sockhop-browser-"));
     const context = await chromium.launchPersistentContext(profile, {
-        executablePath: process.env.CHROMIUM, headless: true, args: OPTIONS, viewport: { width: 1280, height: 900 },
+        executablePath: process.env.CHROMIUM,
+        headless: true,
+        args: OPTIONS,
+        viewport: { width: 1280, height: 900 },
     });
     const faults = [];
     const watch = (page) => {
         page.on("pageerror", (error) => faults.push(`error: ${error.message}`));
-        page.on("dialog", (dialog) => faults.push(`dialog: ${dialog.message()}`) && dialog.dismiss());
+        page.on(
+            "dialog",
+            (dialog) => faults.push(`dialog: ${dialog.message()}`) && dialog.dismiss(),
+        );
         page.on("console", (line) => line.type() === "violation" && faults.push(line.text()));
     };
     context.on("request", (request) => {
@@ -30,9 +41,11 @@ exports.browse = async (origin, act) => {
         }
     });
     await context.exposeBinding("tellViolation", (_, what) => faults.push(`policy: ${what}`));
-    await context.addInitScript(() => addEventListener("securitypolicyviolation", (event) => {
-        window.tellViolation(`${event.violatedDirective} ${event.blockedURI}`);
-    }));
+    await context.addInitScript(() =>
+        addEventListener("securitypolicyviolation", (event) => {
+            window.tellViolation(`${event.violatedDirective} ${event.blockedURI}`);
+        }),
+    );
     context.setDefaultTimeout(PATIENCE_MS);
     context.pages().forEach(watch);
     context.on("page", watch);
@@ -43,7 +56,9 @@ exports.browse = async (origin, act) => {
         }
     } catch (error) {
         const page = context.pages().at(-1);
-        console.error(`faults: ${faults.join("; ")}\n${page.url()}\n${await page.innerText("body").catch(() => "")}`);
+        console.error(
+            `faults: ${faults.join("; ")}\n${page.url()}\n${await page.innerText("body").catch(() => "")}`,
+        );
         throw error;
     } finally {
         await context.close();

@@ -43,15 +43,23 @@ const uses = {
         await signIn(page);
         const cell = async (name, column) => {
             const cells = await row(page, name).locator("th, td").allInnerTexts();
-            return cells[["Function", "Kind", "Version", "Plot", "Requests", "Errors"].indexOf(column)] ?? "";
+            return (
+                cells[
+                    ["Function", "Kind", "Version", "Plot", "Requests", "Errors"].indexOf(column)
+                ] ?? ""
+            );
         };
-        await until("hello has a rate", async () => /^[1-9][\d.k]*\/s$/.test(await cell("hello", "Requests")));
+        await until("hello has a rate", async () =>
+            /^[1-9][\d.k]*\/s$/.test(await cell("hello", "Requests")),
+        );
         await until("panic has errors", async () => (await cell("panic", "Errors")) === "100 %");
         assert.equal(await cell("hello", "Errors"), "0 %");
         await page.getByRole("link", { name: "hello" }).click();
         await page.getByRole("heading", { name: "hello", level: 1 }).waitFor();
         const lines = page.locator(".plot .line");
-        await until("the plots are drawn", async () => (await lines.first().getAttribute("d")).includes("L"));
+        await until("the plots are drawn", async () =>
+            (await lines.first().getAttribute("d")).includes("L"),
+        );
         await page.getByRole("link", { name: "Node" }).click();
         await until("the workers are ready", async () => (await row(page, "ready").count()) >= 1);
         assert.deepEqual(await context.cookies(), []);
@@ -78,12 +86,24 @@ const uses = {
         await act(page, "Roll back to v1");
         await said(page, "Active again: v1");
         await until("the old version answers", async () => (await reply()) === "Hello, world!");
-        await page.getByLabel("File").setInputFiles({ name: "x.wasm", mimeType: "application/wasm", buffer: Buffer.from("no") });
+        await page
+            .getByLabel("File")
+            .setInputFiles({
+                name: "x.wasm",
+                mimeType: "application/wasm",
+                buffer: Buffer.from("no"),
+            });
         await act(page, "Deploy");
-        await page.getByRole("alert").getByText(/WebAssembly/).waitFor();
+        await page
+            .getByRole("alert")
+            .getByText(/WebAssembly/)
+            .waitFor();
         await page.getByLabel("Alias", { exact: true }).fill("beta");
         await act(page, "Another version");
-        for (const [at, [version, weight]] of [["v1", "90"], ["v2", "10"]].entries()) {
+        for (const [at, [version, weight]] of [
+            ["v1", "90"],
+            ["v2", "10"],
+        ].entries()) {
             await page.getByLabel("Version", { exact: true }).nth(at).fill(version);
             await page.getByLabel("Weight", { exact: true }).nth(at).fill(weight);
         }
@@ -116,8 +136,13 @@ const uses = {
         await page.getByText(HOSTILE).first().waitFor();
         await go(page, "logs", "Logs");
         const line = `${HOSTILE}\u{1b}[31m\u{202e}`;
-        await fetch(`${functions}/talk/${encodeURIComponent(HOSTILE)}?eprint=${encodeURIComponent(line)}`);
-        const shown = page.locator(".entry.stderr").filter({ hasText: `${HOSTILE}\\u{1b}[31m\\u{202e}` }).first();
+        await fetch(
+            `${functions}/talk/${encodeURIComponent(HOSTILE)}?eprint=${encodeURIComponent(line)}`,
+        );
+        const shown = page
+            .locator(".entry.stderr")
+            .filter({ hasText: `${HOSTILE}\\u{1b}[31m\\u{202e}` })
+            .first();
         await shown.waitFor();
         await shown.getByRole("link").first().click();
         await page.getByRole("heading", { name: /^Invocation / }).waitFor();
@@ -127,13 +152,15 @@ const uses = {
         assert.equal(await page.locator("img").count(), 0);
         assert.equal(await page.evaluate(() => window.hacked), undefined);
         // The policy holds also for what gets past that.
-        const refused = await page.evaluate((html) => {
-            try {
-                document.body.innerHTML = html;
-            } catch (error) {
-                return error.name;
-            }
-        }, HOSTILE).catch((error) => error.message);
+        const refused = await page
+            .evaluate((html) => {
+                try {
+                    document.body.innerHTML = html;
+                } catch (error) {
+                    return error.name;
+                }
+            }, HOSTILE)
+            .catch((error) => error.message);
         assert.equal(refused, "TypeError");
     },
 
@@ -142,7 +169,8 @@ const uses = {
         const page = context.pages()[0];
         await signIn(page);
         const form = page.locator("form").last();
-        const confirm = () => page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
+        const confirm = () =>
+            page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
         await go(page, "functions/hello/ways", "hello");
         await page.getByText("Set a domain").click();
         await fill(page.locator("form").first(), { Host: "example.test" });
@@ -171,7 +199,10 @@ const uses = {
         await fill(form, { Key: "a/b c", Value: "of two\nlines" });
         await act(page, "Set");
         await act(page, "a/b c");
-        await page.locator("pre").filter({ hasText: /^of two\nlines$/ }).waitFor();
+        await page
+            .locator("pre")
+            .filter({ hasText: /^of two\nlines$/ })
+            .waitFor();
         await act(page, "Remove hello");
         await confirm();
         await page.getByText("No function is deployed yet").waitFor();
@@ -184,19 +215,38 @@ const uses = {
         const page = context.pages()[0];
         await page.addInitScript(readFileSync(require.resolve("axe-core"), "utf8"));
         const pages = [
-            "", "functions/hello", "functions/hello/versions", "functions/hello/logs", "functions/hello/keys",
-            "functions/hello/secrets", "functions/hello/ways", "functions/hello/options", "logs", "cron", "domains", "node", "none",
+            "",
+            "functions/hello",
+            "functions/hello/versions",
+            "functions/hello/logs",
+            "functions/hello/keys",
+            "functions/hello/secrets",
+            "functions/hello/ways",
+            "functions/hello/options",
+            "logs",
+            "cron",
+            "domains",
+            "node",
+            "none",
         ];
-        const serious = () => page.evaluate(async () => {
-            const { violations } = await window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] });
-            return violations.filter(({ impact }) => ["serious", "critical"].includes(impact))
-                .map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" ")}`);
-        });
+        const serious = () =>
+            page.evaluate(async () => {
+                const { violations } = await window.axe.run(document, {
+                    runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"],
+                });
+                return violations
+                    .filter(({ impact }) => ["serious", "critical"].includes(impact))
+                    .map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" ")}`);
+            });
         await page.goto(url);
         await page.getByLabel("Token").waitFor();
         assert.deepEqual(await serious(), [], "sign in");
         await signIn(page);
-        for (const [colorScheme, width] of [["light", 1280], ["dark", 1280], ["light", 375]]) {
+        for (const [colorScheme, width] of [
+            ["light", 1280],
+            ["dark", 1280],
+            ["light", 375],
+        ]) {
             await page.emulateMedia({ colorScheme });
             await page.setViewportSize({ width, height: 800 });
             for (const path of pages) {
@@ -204,7 +254,9 @@ const uses = {
                 await page.locator("h1").waitFor();
                 await page.waitForLoadState("networkidle").catch(() => {});
                 assert.deepEqual(await serious(), [], `${path} ${colorScheme} ${width}`);
-                const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+                const overflow = await page.evaluate(
+                    () => document.documentElement.scrollWidth - innerWidth,
+                );
                 assert.ok(overflow <= 0, `${path} is ${overflow} px too wide for ${width}`);
             }
         }
@@ -227,20 +279,29 @@ const uses = {
     async first_view(context) {
         const page = context.pages()[0];
         await signIn(page);
-        await page.addInitScript(() => new MutationObserver(() => {
-            if (document.querySelector("h1")) {
-                window.shownMs ??= performance.now();
-            }
-        }).observe(document, { childList: true, subtree: true }));
+        await page.addInitScript(() =>
+            new MutationObserver(() => {
+                if (document.querySelector("h1")) {
+                    window.shownMs ??= performance.now();
+                }
+            }).observe(document, { childList: true, subtree: true }),
+        );
         const devtools = await context.newCDPSession(page);
         await devtools.send("Network.enable");
         const load = async () => {
             await page.reload();
             await page.locator("tbody tr").first().waitFor();
             return page.evaluate(() => {
-                const loaded = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
+                const loaded = [
+                    ...performance.getEntriesByType("navigation"),
+                    ...performance.getEntriesByType("resource"),
+                ];
                 const files = loaded.filter(({ name }) => !name.includes("/v1/"));
-                return { bytes: loaded.reduce((sum, { transferSize }) => sum + transferSize, 0), fetched: files.filter((file) => file.transferSize > 0).length, ms: window.shownMs };
+                return {
+                    bytes: loaded.reduce((sum, { transferSize }) => sum + transferSize, 0),
+                    fetched: files.filter((file) => file.transferSize > 0).length,
+                    ms: window.shownMs,
+                };
             });
         };
         await devtools.send("Network.setCacheDisabled", { cacheDisabled: true });
@@ -275,7 +336,10 @@ const uses = {
     },
 };
 
-browse(url, uses[process.argv[2]]).then(() => console.log("all is well"), (error) => {
-    console.error(error);
-    process.exitCode = 1;
-});
+browse(url, uses[process.argv[2]]).then(
+    () => console.log("all is well"),
+    (error) => {
+        console.error(error);
+        process.exitCode = 1;
+    },
+);

@@ -30,7 +30,9 @@ let draw = () => {};
 
 // The bar: what there is to see, and how the node is.
 const state = el("span", { class: "state" });
-const links = Object.entries(PAGES).filter(([, page]) => page.title).map(([name, page]) => [name, link([name], page.title)]);
+const links = Object.entries(PAGES)
+    .filter(([, page]) => page.title)
+    .map(([name, page]) => [name, link([name], page.title)]);
 const menu = [
     el("nav", { "aria-label": "Pages" }, ...links.map(([, node]) => node)),
     state,
@@ -38,7 +40,10 @@ const menu = [
 ];
 
 function showBar(isSignedIn) {
-    bar.replaceChildren(el("a", { class: "brand", href: "#/" }, "sockhop"), ...(isSignedIn ? menu : []));
+    bar.replaceChildren(
+        el("a", { class: "brand", href: "#/" }, "sockhop"),
+        ...(isSignedIn ? menu : []),
+    );
 }
 
 function tellState(figures, error) {
@@ -84,13 +89,18 @@ async function show({ focus } = { focus: true }) {
     const { signal } = shown;
     const [name, ...parameters] = readAddress();
     draw = () => {};
-    links.forEach(([of, node]) => setCurrent(node, of === name || (of === "" && name === "functions")));
+    links.forEach(([of, node]) =>
+        setCurrent(node, of === name || (of === "" && name === "functions")),
+    );
     let made;
     try {
         const page = PAGES[name] ?? { load: () => import("./pages/missing.js") };
         made = await (await page.load()).page(contextOf(parameters, signal));
     } catch (error) {
-        made = { title: "This cannot be shown", node: el("p", { class: "note bad" }, error.message) };
+        made = {
+            title: "This cannot be shown",
+            node: el("p", { class: "note bad" }, error.message),
+        };
     }
     if (signal.aborted) {
         return;

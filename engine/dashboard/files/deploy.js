@@ -32,9 +32,18 @@ function send({ name, query, id, form }, progress) {
     return new Promise((resolve, reject) => {
         const request = new XMLHttpRequest();
         request.open(Deploy[0], address(Deploy, { name }, query));
-        Object.entries({ ...headers(), "sockhop-deploy-id": id }).forEach(([header, value]) => request.setRequestHeader(header, value));
+        Object.entries({ ...headers(), "sockhop-deploy-id": id }).forEach(([header, value]) =>
+            request.setRequestHeader(header, value),
+        );
         request.upload.addEventListener("progress", ({ loaded, total }) => progress(loaded, total));
-        request.addEventListener("error", () => reject(failure(0, '{"error":"The connection to the node broke off. Whether the version was made, its list of versions says."}')));
+        request.addEventListener("error", () =>
+            reject(
+                failure(
+                    0,
+                    '{"error":"The connection to the node broke off. Whether the version was made, its list of versions says."}',
+                ),
+            ),
+        );
         request.addEventListener("load", () => {
             if (request.status === 201) {
                 resolve(JSON.parse(request.responseText));
@@ -52,21 +61,47 @@ export function deployForm(name, signal, done) {
     const bar = el("progress", { max: "1", "aria-label": "Upload" });
     const phase = el("span", { role: "status" });
     const progress = el("div", { class: "deploying", hidden: true }, bar, phase);
-    const form = el("form", { class: "deploy" },
-        name === undefined && field("Name", el("input", { name: "name", required: true, autocomplete: "off", spellcheck: "false" })),
-        field("File", el("input", { type: "file", name: "file", required: true }), "A component or module (.wasm), or a zip of a native program."),
+    const form = el(
+        "form",
+        { class: "deploy" },
+        name === undefined &&
+            field(
+                "Name",
+                el("input", {
+                    name: "name",
+                    required: true,
+                    autocomplete: "off",
+                    spellcheck: "false",
+                }),
+            ),
+        field(
+            "File",
+            el("input", { type: "file", name: "file", required: true }),
+            "A component or module (.wasm), or a zip of a native program.",
+        ),
         check("Make it active", { name: "activate", checked: true }),
         check("Try it first", { name: "trial", checked: true }),
-        el("details", {}, el("summary", {}, "Options"),
-            field("Options as JSON", el("textarea", { name: "options", rows: "4", spellcheck: "false" }),
-                'As in sockhop.toml, for example {"memory": "64MiB"}. What is left out stays as it is.')),
-        el("button", { type: "submit", class: "primary" }, "Deploy"), progress);
+        el(
+            "details",
+            {},
+            el("summary", {}, "Options"),
+            field(
+                "Options as JSON",
+                el("textarea", { name: "options", rows: "4", spellcheck: "false" }),
+                'As in sockhop.toml, for example {"memory": "64MiB"}. What is left out stays as it is.',
+            ),
+        ),
+        el("button", { type: "submit", class: "primary" }, "Deploy"),
+        progress,
+    );
 
     async function watch(id, ended) {
         while (!ended.aborted) {
             await new Promise((resolve) => setTimeout(resolve, ASKED_MS));
             // That none is under way any more is told by the answer of the deploy itself.
-            const now = await call(GetDeploy, { parameters: { id }, signal: ended }).catch(() => undefined);
+            const now = await call(GetDeploy, { parameters: { id }, signal: ended }).catch(
+                () => undefined,
+            );
             if (now && !ended.aborted) {
                 phase.textContent = PHASES[now.phase]?.(now) ?? printable(now.phase);
             }
@@ -75,7 +110,10 @@ export function deployForm(name, signal, done) {
 
     async function deploy(values) {
         const body = new FormData();
-        body.append("options", JSON.stringify(values.options?.trim() ? JSON.parse(values.options) : {}));
+        body.append(
+            "options",
+            JSON.stringify(values.options?.trim() ? JSON.parse(values.options) : {}),
+        );
         body.append("artefact", values.file);
         const query = { activate: "activate" in values, trial: "trial" in values };
         const id = uuid();
@@ -84,10 +122,13 @@ export function deployForm(name, signal, done) {
         phase.textContent = "Uploading";
         try {
             watch(id, AbortSignal.any([ended.signal, signal]));
-            const answer = await send({ name: name ?? values.name, query, id, form: body }, (sent, total) => {
-                bar.value = sent / total;
-                phase.textContent = `Uploading, ${bytes(sent)} of ${bytes(total)}`;
-            });
+            const answer = await send(
+                { name: name ?? values.name, query, id, form: body },
+                (sent, total) => {
+                    bar.value = sent / total;
+                    phase.textContent = `Uploading, ${bytes(sent)} of ${bytes(total)}`;
+                },
+            );
             form.reset();
             done(answer);
             return answer;
@@ -100,7 +141,9 @@ export function deployForm(name, signal, done) {
 
     return onSubmit(form, deploy, ({ number, before, changed, notes }) => {
         const from = before ? ` after v${before.number}` : "";
-        const options = changed.map(({ option, from, to }) => `; ${option}: ${from} → ${to}`).join("");
+        const options = changed
+            .map(({ option, from, to }) => `; ${option}: ${from} → ${to}`)
+            .join("");
         return `v${number} is deployed${from}${options}${notes.map((note) => `; ${note}`).join("")}.`;
     });
 }

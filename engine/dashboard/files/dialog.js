@@ -11,7 +11,12 @@ export function notice(text, kind = "good") {
     const close = button("✕", () => shown.remove(), { kind: "plain", label: "Close" });
     const words = el("span");
     words.textContent = printableLines(text);
-    const shown = el("div", { class: `notice ${kind}`, role: kind === "bad" ? "alert" : undefined }, words, close);
+    const shown = el(
+        "div",
+        { class: `notice ${kind}`, role: kind === "bad" ? "alert" : undefined },
+        words,
+        close,
+    );
     document.getElementById("notices").append(shown);
     if (kind !== "bad") {
         setTimeout(() => shown.remove(), SHOWN_MS);
@@ -25,7 +30,12 @@ export function confirmed(question, yes) {
     return new Promise((resolve) => {
         const no = button("Cancel", () => dialog.close());
         const act = button(yes, () => dialog.close("yes"), { kind: "danger" });
-        const dialog = el("dialog", { "aria-label": "Please confirm" }, el("p", {}, question), el("div", { class: "actions" }, no, act));
+        const dialog = el(
+            "dialog",
+            { "aria-label": "Please confirm" },
+            el("p", {}, question),
+            el("div", { class: "actions" }, no, act),
+        );
         dialog.addEventListener("close", () => {
             dialog.remove();
             resolve(dialog.returnValue === "yes");

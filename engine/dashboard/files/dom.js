@@ -39,7 +39,9 @@ export function link(parts, ...children) {
 
 // A link to a function's address: only what surely is one.
 export function addressLink(url) {
-    return /^https?:\/\//.test(url) ? el("a", { href: url, rel: "noreferrer" }, url) : el("code", {}, url);
+    return /^https?:\/\//.test(url)
+        ? el("a", { href: url, rel: "noreferrer" }, url)
+        : el("code", {}, url);
 }
 
 // Several lines as they are.
@@ -63,7 +65,13 @@ export function field(label, input, hint) {
     if (hint) {
         input.setAttribute("aria-describedby", about);
     }
-    return el("div", { class: "field" }, el("label", { for: id }, label), input, hint && el("small", { id: about }, hint));
+    return el(
+        "div",
+        { class: "field" },
+        el("label", { for: id }, label),
+        input,
+        hint && el("small", { id: about }, hint),
+    );
 }
 
 export function check(label, attributes = {}) {
@@ -76,7 +84,11 @@ export const note = (...children) => el("p", { class: "note" }, ...children);
 // A list of names and what stands for them.
 export function facts(pairs) {
     const shown = pairs.filter(([, value]) => isShown(value));
-    return el("dl", { class: "facts" }, shown.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]).flat());
+    return el(
+        "dl",
+        { class: "facts" },
+        shown.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]).flat(),
+    );
 }
 
 export const badge = (text, kind = "") => el("span", { class: `badge ${kind}` }, text);

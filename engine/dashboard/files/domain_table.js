@@ -17,7 +17,11 @@ export function domainTable({ name, signal, repeat }) {
         empty: "There are no domains.",
         columns: [
             { title: "Domain", head: true, text: (row) => row.domain },
-            name === undefined && { title: "Function", node: (row) => link(["functions", row.function], row.function), stamp: (row) => row.function },
+            name === undefined && {
+                title: "Function",
+                node: (row) => link(["functions", row.function], row.function),
+                stamp: (row) => row.function,
+            },
             { title: "Alias", wide: true, text: (row) => row.alias ?? "" },
             { title: "Certificate", node: certificate, stamp: (row) => JSON.stringify(row) },
             { title: "Added", wide: true, text: (row) => moment(row.added_ms) },
@@ -31,32 +35,94 @@ export function domainTable({ name, signal, repeat }) {
     };
 
     function removal({ domain, host, prefix }) {
-        const act = button("Remove", async () => {
-            if (await confirmed(`Remove the domain ${domain}? Requests to it are answered 404 then.`, "Remove")) {
-                await attempt(act, async () => {
-                    await call(RemoveDomain, { parameters: { host }, query: { prefix } });
-                    await load();
-                }, `${domain} is removed.`);
-            }
-        }, { label: `Remove ${domain}` });
+        const act = button(
+            "Remove",
+            async () => {
+                if (
+                    await confirmed(
+                        `Remove the domain ${domain}? Requests to it are answered 404 then.`,
+                        "Remove",
+                    )
+                ) {
+                    await attempt(
+                        act,
+                        async () => {
+                            await call(RemoveDomain, { parameters: { host }, query: { prefix } });
+                            await load();
+                        },
+                        `${domain} is removed.`,
+                    );
+                }
+            },
+            { label: `Remove ${domain}` },
+        );
         return act;
     }
 
-    const form = el("form", {},
-        field("Host", el("input", { name: "host", required: true, placeholder: "example.com", autocomplete: "off", spellcheck: "false" })),
-        field("Paths below", el("input", { name: "prefix", placeholder: "/", autocomplete: "off", spellcheck: "false" })),
-        name === undefined && field("Function", el("input", { name: "function", required: true, autocomplete: "off", spellcheck: "false" })),
+    const form = el(
+        "form",
+        {},
+        field(
+            "Host",
+            el("input", {
+                name: "host",
+                required: true,
+                placeholder: "example.com",
+                autocomplete: "off",
+                spellcheck: "false",
+            }),
+        ),
+        field(
+            "Paths below",
+            el("input", {
+                name: "prefix",
+                placeholder: "/",
+                autocomplete: "off",
+                spellcheck: "false",
+            }),
+        ),
+        name === undefined &&
+            field(
+                "Function",
+                el("input", {
+                    name: "function",
+                    required: true,
+                    autocomplete: "off",
+                    spellcheck: "false",
+                }),
+            ),
         field("Alias", el("input", { name: "alias", autocomplete: "off", spellcheck: "false" })),
-        el("button", { type: "submit", class: "primary" }, "Set"));
-    onSubmit(form, async ({ host, prefix, function: of, alias }) => {
-        const path = prefix === "/" ? "" : prefix;
-        await call(SetDomain, { parameters: { host: host.trim() }, query: { prefix: path }, json: { function: name ?? of, alias: alias || undefined } });
-        await load();
-    }, "It is set.");
+        el("button", { type: "submit", class: "primary" }, "Set"),
+    );
+    onSubmit(
+        form,
+        async ({ host, prefix, function: of, alias }) => {
+            const path = prefix === "/" ? "" : prefix;
+            await call(SetDomain, {
+                parameters: { host: host.trim() },
+                query: { prefix: path },
+                json: { function: name ?? of, alias: alias || undefined },
+            });
+            await load();
+        },
+        "It is set.",
+    );
     repeat(LIST_MS, load);
-    return el("div", {}, table.node, el("details", { class: "card" }, el("summary", {}, "Set a domain"), form));
+    return el(
+        "div",
+        {},
+        table.node,
+        el("details", { class: "card" }, el("summary", {}, "Set a domain"), form),
+    );
 }
 
 function certificate({ certificate_until_ms: until, certificate_error: wrong, error }) {
-    return el("span", {}, until && badge(`until ${moment(until)}`, "small good"), wrong && badge(wrong, "small bad"), error && badge(error, "small bad"), !until && !wrong && !error && "–");
+    return el(
+        "span",
+        {},
+        until && badge(`until ${moment(until)}`, "small good"),
+        wrong && badge(wrong, "small bad"),
+        error && badge(error, "small bad"),
+        !until && !wrong && !error && "–",
+    );
 }

@@ -3,8 +3,24 @@
 
 // The upper ends of the ranges of latency that are counted, in microseconds; the last has none.
 export const LATENCY_BOUNDS_US = [
-    50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 500000, 1000000,
-    2000000, 5000000, 10000000, Infinity,
+    50,
+    100,
+    200,
+    500,
+    1000,
+    2000,
+    5000,
+    10000,
+    20000,
+    50000,
+    100000,
+    200000,
+    500000,
+    1000000,
+    2000000,
+    5000000,
+    10000000,
+    Infinity,
 ];
 // Which of the outcomes are replies of 5xx.
 const FAILED = 4;
@@ -52,7 +68,8 @@ export function between(before, now) {
 // What has ended of one function. Counters that fell are those of another one with its name.
 function difference(before, now) {
     const fell = (at) => before.latency.some((count, range) => count > at.latency[range]);
-    const base = before && !fell(now) && sum(before.outcomes) <= sum(now.outcomes) ? before : undefined;
+    const base =
+        before && !fell(now) && sum(before.outcomes) <= sum(now.outcomes) ? before : undefined;
     return {
         requests: sum(now.outcomes) - (base ? sum(base.outcomes) : 0),
         errors: Math.max(0, now.outcomes[FAILED] - (base?.outcomes[FAILED] ?? 0)),

@@ -15,14 +15,35 @@ const SINCE = "1day";
 // After this a stream that has ended is begun again.
 const AGAIN_MS = 2000;
 
-const STATUSES = [["", "everything"], ["2xx", "2xx"], ["3xx", "3xx"], ["4xx", "4xx"], ["5xx", "5xx"], ["none", "no reply"]];
+const STATUSES = [
+    ["", "everything"],
+    ["2xx", "2xx"],
+    ["3xx", "3xx"],
+    ["4xx", "4xx"],
+    ["5xx", "5xx"],
+    ["none", "no reply"],
+];
 
 // The log of the function `name`, or of all.
 export function logView({ name, signal }) {
-    const list = el("ol", { class: "log", tabindex: "0", "aria-label": name ? `Log of ${name}` : "Log" });
+    const list = el("ol", {
+        class: "log",
+        tabindex: "0",
+        "aria-label": name ? `Log of ${name}` : "Log",
+    });
     const missed = el("p", { class: "note" });
-    const wanted = el("input", { type: "search", name: "function", placeholder: "all functions", autocomplete: "off", spellcheck: "false" });
-    const status = el("select", { name: "status" }, STATUSES.map(([value, text]) => el("option", { value }, text)));
+    const wanted = el("input", {
+        type: "search",
+        name: "function",
+        placeholder: "all functions",
+        autocomplete: "off",
+        spellcheck: "false",
+    });
+    const status = el(
+        "select",
+        { name: "status" },
+        STATUSES.map(([value, text]) => el("option", { value }, text)),
+    );
     const follow = check("Follow", { checked: true });
     const box = follow.querySelector("input");
     let reading = new AbortController();
@@ -32,7 +53,12 @@ export function logView({ name, signal }) {
     // Shows what has come since the last frame. Who looks at the end stays there.
     function show() {
         const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 24;
-        list.append(...waiting.splice(0).slice(-KEPT).map((entry) => entryLine(entry, !name)));
+        list.append(
+            ...waiting
+                .splice(0)
+                .slice(-KEPT)
+                .map((entry) => entryLine(entry, !name)),
+        );
         while (list.children.length > KEPT) {
             list.firstChild.remove();
         }
@@ -67,7 +93,11 @@ export function logView({ name, signal }) {
     // Listens first and reads what there is then, so that nothing is between.
     async function stream(reads) {
         const asked = { ...query(), follow: true };
-        const response = await request(GetLogs, { query: asked, accept: "text/event-stream", signal: reads });
+        const response = await request(GetLogs, {
+            query: asked,
+            accept: "text/event-stream",
+            signal: reads,
+        });
         const early = [];
         let first = true;
         await events(response, async (event, data) => {
@@ -110,7 +140,13 @@ export function logView({ name, signal }) {
 
     [wanted, status, box].forEach((input) => input.addEventListener("change", begin));
     begin();
-    const filters = el("form", { class: "filters" }, name === undefined && field("Function", wanted), field("Replies", status), follow);
+    const filters = el(
+        "form",
+        { class: "filters" },
+        name === undefined && field("Function", wanted),
+        field("Replies", status),
+        follow,
+    );
     filters.addEventListener("submit", (event) => event.preventDefault());
     return el("div", {}, filters, missed, list);
 }

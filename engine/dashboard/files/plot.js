@@ -46,18 +46,31 @@ function path(times, values, top) {
 }
 
 const frame = (...children) =>
-    svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" }, ...children);
+    svg(
+        "svg",
+        { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
+        ...children,
+    );
 
 // A plot with a title. `series` are `{name, of(figures), kind}`; `show` writes a value; `scale` is as
 // for `ceiling`.
 export function plot({ title, series, show, scale }) {
     const lines = series.map(({ kind }) => svg("path", { class: `line ${kind ?? ""}` }));
     const cursor = svg("line", { class: "cursor", y1: 0, y2: HEIGHT });
-    const drawing = frame(svg("line", { class: "grid", x1: 0, x2: WIDTH, y1: MARGIN, y2: MARGIN }), ...lines, cursor);
+    const drawing = frame(
+        svg("line", { class: "grid", x1: 0, x2: WIDTH, y1: MARGIN, y2: MARGIN }),
+        ...lines,
+        cursor,
+    );
     const value = el("span", { class: "value" });
     const when = el("span", { class: "when" });
     const chart = el("div", { class: "chart" }, drawing);
-    const node = el("figure", { class: "plot" }, el("figcaption", {}, el("span", { class: "title" }, title), when, value), chart);
+    const node = el(
+        "figure",
+        { class: "plot" },
+        el("figcaption", {}, el("span", { class: "title" }, title), when, value),
+        chart,
+    );
     let times = [];
     let drawn = series.map(() => []);
     let top;
@@ -65,13 +78,23 @@ export function plot({ title, series, show, scale }) {
 
     function tell() {
         const at = pointed ?? times.length - 1;
-        value.replaceChildren(...series.map(({ name, kind }, one) =>
-            el("span", {}, name && el("span", { class: `name ${kind ?? ""}` }, name), ` ${show(drawn[one][at])}`)));
+        value.replaceChildren(
+            ...series.map(({ name, kind }, one) =>
+                el(
+                    "span",
+                    {},
+                    name && el("span", { class: `name ${kind ?? ""}` }, name),
+                    ` ${show(drawn[one][at])}`,
+                ),
+            ),
+        );
         const ago = Math.round((times.at(-1) - times[at]) / 1000);
         const range = top === undefined ? "" : `up to ${show(top)}`;
         when.textContent = pointed === undefined ? range : `${ago} s ago`;
         cursor.setAttribute("visibility", pointed === undefined ? "hidden" : "visible");
-        ["x1", "x2"].forEach((end) => cursor.setAttribute(end, times.length ? across(times, at) : 0));
+        ["x1", "x2"].forEach((end) =>
+            cursor.setAttribute(end, times.length ? across(times, at) : 0),
+        );
     }
 
     chart.addEventListener("pointermove", (event) => {
@@ -106,7 +129,14 @@ export function spark(of) {
     function draw(past) {
         const values = past.map(of);
         const top = ceiling(values.filter((one) => one !== undefined));
-        line.setAttribute("d", path(past.map((figures) => figures.atMs), values, top));
+        line.setAttribute(
+            "d",
+            path(
+                past.map((figures) => figures.atMs),
+                values,
+                top,
+            ),
+        );
     }
     return { node, draw };
 }

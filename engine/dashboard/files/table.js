@@ -9,18 +9,44 @@ import { el, note } from "./dom.js";
 import { printable } from "./text.js";
 
 export function liveTable({ label, columns, key, empty }) {
-    const kind = (column) => [column.wide && "wide", column.number && "number", column.act && "act"].filter(Boolean).join(" ") || undefined;
-    const head = columns.map((column) => el("th", { scope: "col", class: kind(column) }, el("span", { class: column.act && "hidden" }, column.title)));
+    const kind = (column) =>
+        [column.wide && "wide", column.number && "number", column.act && "act"]
+            .filter(Boolean)
+            .join(" ") || undefined;
+    const head = columns.map((column) =>
+        el(
+            "th",
+            { scope: "col", class: kind(column) },
+            el("span", { class: column.act && "hidden" }, column.title),
+        ),
+    );
     const body = el("tbody");
-    const table = el("table", {}, el("caption", { class: "hidden" }, label), el("thead", {}, el("tr", {}, ...head)), body);
-    const scroll = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table);
+    const table = el(
+        "table",
+        {},
+        el("caption", { class: "hidden" }, label),
+        el("thead", {}, el("tr", {}, ...head)),
+        body,
+    );
+    const scroll = el(
+        "div",
+        { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+        table,
+    );
     const nothing = note(empty);
     const node = el("div", {}, nothing);
     const rows = new Map();
 
     function made(row) {
-        const cells = columns.map((column) => el(column.head ? "th" : "td", { class: kind(column), scope: column.head && "row" }));
-        return { element: el("tr", {}, ...cells), cells, stamps: columns.map(() => undefined), row };
+        const cells = columns.map((column) =>
+            el(column.head ? "th" : "td", { class: kind(column), scope: column.head && "row" }),
+        );
+        return {
+            element: el("tr", {}, ...cells),
+            cells,
+            stamps: columns.map(() => undefined),
+            row,
+        };
     }
 
     function refresh(line, row) {

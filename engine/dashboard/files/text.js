@@ -1,7 +1,8 @@
 // From values to what people read. Pure.
 
 // Characters that a terminal or the direction of text would obey: they are shown by their number.
-const OBEYED = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
+const OBEYED =
+    /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
 const NAMED = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
 const escape = (character) => NAMED[character] ?? `\\u{${character.codePointAt(0).toString(16)}}`;
@@ -31,7 +32,9 @@ export function digits(value) {
 const NONE = "–";
 const some = (write) => (value) => (value === undefined || value === null ? NONE : write(value));
 
-export const bytes = some((value) => scaled(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB"]).join(" "));
+export const bytes = some((value) =>
+    scaled(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB"]).join(" "),
+);
 export const micros = some((value) => scaled(value, 1000, ["µs", "ms", "s"]).join(" "));
 export const rate = some((value) => scaled(value, 1000, ["/s", "k/s", "M/s"]).join(""));
 export const percent = some((value) => `${digits(value)} %`);
@@ -62,11 +65,19 @@ export function timeOfDay(rfc3339) {
 // So many seconds, in one or two units.
 export function duration(seconds) {
     const whole = Math.max(0, Math.round(seconds));
-    const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]].map(([size, unit], at, all) => {
+    const parts = [
+        [86400, "d"],
+        [3600, "h"],
+        [60, "min"],
+        [1, "s"],
+    ].map(([size, unit], at, all) => {
         const left = at ? whole % all[at - 1][0] : whole;
         return [Math.floor(left / size), unit];
     });
     const first = parts.findIndex(([amount]) => amount > 0);
     const shown = first < 0 ? parts.slice(-1) : parts.slice(first, first + 2);
-    return shown.filter(([amount], at) => amount > 0 || !at).map((part) => part.join(" ")).join(" ");
+    return shown
+        .filter(([amount], at) => amount > 0 || !at)
+        .map((part) => part.join(" "))
+        .join(" ");
 }

@@ -11,7 +11,12 @@ import { bytes, counted } from "../text.js";
 const SHOWN_BYTES = 16 * 1024;
 
 export async function tab({ name, found, signal }) {
-    const bucket = el("select", { name: "bucket" }, el("option", { value: "" }, "its own"), Object.keys(found.kv).map((shared) => el("option", { value: shared }, shared)));
+    const bucket = el(
+        "select",
+        { name: "bucket" },
+        el("option", { value: "" }, "its own"),
+        Object.keys(found.kv).map((shared) => el("option", { value: shared }, shared)),
+    );
     const parameters = { name };
     const value = el("div");
     const total = note();
@@ -23,13 +28,21 @@ export async function tab({ name, found, signal }) {
         key: (row) => row,
         empty: "It keeps nothing here.",
         columns: [
-            { title: "Key", head: true, node: (row) => button(row, () => open(row), { kind: "link" }) },
+            {
+                title: "Key",
+                head: true,
+                node: (row) => button(row, () => open(row), { kind: "link" }),
+            },
             { title: "Actions", act: true, node: (row) => removal(row) },
         ],
     });
 
     async function load(after) {
-        const page = await call(ListStateKeys, { parameters, query: { bucket: bucket.value, after }, signal });
+        const page = await call(ListStateKeys, {
+            parameters,
+            query: { bucket: bucket.value, after },
+            signal,
+        });
         keys = after ? [...keys, ...page.keys] : page.keys;
         next = page.next;
         more.hidden = !next;
@@ -40,38 +53,80 @@ export async function tab({ name, found, signal }) {
     const more = button("More", () => attempt(more, () => load(next)));
 
     async function open(key) {
-        const response = await request(GetStateValue, { parameters, query: { key, bucket: bucket.value }, signal });
+        const response = await request(GetStateValue, {
+            parameters,
+            query: { key, bucket: bucket.value },
+            signal,
+        });
         const kept = new Uint8Array(await response.arrayBuffer());
         const text = new TextDecoder().decode(kept.slice(0, SHOWN_BYTES));
         const size = `${bytes(kept.length)}${kept.length > SHOWN_BYTES ? `, of which ${bytes(SHOWN_BYTES)} are shown` : ""}`;
-        value.replaceChildren(el("section", { class: "card" }, el("h2", {}, key), note(size), block(text)));
+        value.replaceChildren(
+            el("section", { class: "card" }, el("h2", {}, key), note(size), block(text)),
+        );
         value.scrollIntoView({ block: "nearest" });
     }
 
     function removal(key) {
-        const act = button("Remove", async () => {
-            if (await confirmed(`Remove the key ${key}? Its value is lost.`, "Remove")) {
-                await attempt(act, async () => {
-                    await call(RemoveStateKey, { parameters, query: { key, bucket: bucket.value } });
-                    await load();
-                    value.replaceChildren();
-                }, "It is removed.");
-            }
-        }, { label: `Remove ${key}` });
+        const act = button(
+            "Remove",
+            async () => {
+                if (await confirmed(`Remove the key ${key}? Its value is lost.`, "Remove")) {
+                    await attempt(
+                        act,
+                        async () => {
+                            await call(RemoveStateKey, {
+                                parameters,
+                                query: { key, bucket: bucket.value },
+                            });
+                            await load();
+                            value.replaceChildren();
+                        },
+                        "It is removed.",
+                    );
+                }
+            },
+            { label: `Remove ${key}` },
+        );
         return act;
     }
 
-    const form = el("form", {},
-        field("Key", el("input", { name: "key", required: true, autocomplete: "off", spellcheck: "false" })),
+    const form = el(
+        "form",
+        {},
+        field(
+            "Key",
+            el("input", { name: "key", required: true, autocomplete: "off", spellcheck: "false" }),
+        ),
         field("Value", el("textarea", { name: "value", rows: "3", spellcheck: "false" })),
-        el("button", { type: "submit", class: "primary" }, "Set"));
-    onSubmit(form, async ({ key, value }) => {
-        await call(SetStateValue, { parameters, query: { key, bucket: bucket.value }, body: value.replaceAll("\r\n", "\n") });
-        await load();
-    }, "It is set.");
+        el("button", { type: "submit", class: "primary" }, "Set"),
+    );
+    onSubmit(
+        form,
+        async ({ key, value }) => {
+            await call(SetStateValue, {
+                parameters,
+                query: { key, bucket: bucket.value },
+                body: value.replaceAll("\r\n", "\n"),
+            });
+            await load();
+        },
+        "It is set.",
+    );
 
     bucket.addEventListener("change", () => attempt(bucket, () => load()));
     await load();
     const buckets = bucket.options.length > 1 && field("Bucket", bucket);
-    return { node: el("div", {}, buckets, total, table.node, more, value, el("section", { class: "card" }, el("h2", {}, "Set a key"), form)) };
+    return {
+        node: el(
+            "div",
+            {},
+            buckets,
+            total,
+            table.node,
+            more,
+            value,
+            el("section", { class: "card" }, el("h2", {}, "Set a key"), form),
+        ),
+    };
 }

@@ -20,29 +20,64 @@ export async function tab({ name, signal }) {
         ],
     });
 
-    const load = async () => table.update(await call(ListSecrets, { parameters: { name }, signal }));
+    const load = async () =>
+        table.update(await call(ListSecrets, { parameters: { name }, signal }));
 
     function removal(key) {
-        const act = button("Remove", async () => {
-            if (await confirmed(`Remove the secret ${key} of ${name}?`, "Remove")) {
-                await attempt(act, async () => {
-                    await call(RemoveSecret, { parameters: { name, key } });
-                    await load();
-                }, `${key} is removed.`);
-            }
-        }, { label: `Remove the secret ${key}` });
+        const act = button(
+            "Remove",
+            async () => {
+                if (await confirmed(`Remove the secret ${key} of ${name}?`, "Remove")) {
+                    await attempt(
+                        act,
+                        async () => {
+                            await call(RemoveSecret, { parameters: { name, key } });
+                            await load();
+                        },
+                        `${key} is removed.`,
+                    );
+                }
+            },
+            { label: `Remove the secret ${key}` },
+        );
         return act;
     }
 
-    const form = el("form", { autocomplete: "off" },
-        field("Name", el("input", { name: "key", required: true, autocomplete: "off", spellcheck: "false" }), "The variable that the function finds it by."),
-        field("Value", el("input", { name: "value", type: "password", required: true, autocomplete: "new-password" })),
-        el("button", { type: "submit", class: "primary" }, "Set"));
-    onSubmit(form, async ({ key, value }) => {
-        await call(SetSecret, { parameters: { name, key: key.trim() }, body: value });
-        form.reset();
-        await load();
-    }, "It is set; what starts from now on has it.");
+    const form = el(
+        "form",
+        { autocomplete: "off" },
+        field(
+            "Name",
+            el("input", { name: "key", required: true, autocomplete: "off", spellcheck: "false" }),
+            "The variable that the function finds it by.",
+        ),
+        field(
+            "Value",
+            el("input", {
+                name: "value",
+                type: "password",
+                required: true,
+                autocomplete: "new-password",
+            }),
+        ),
+        el("button", { type: "submit", class: "primary" }, "Set"),
+    );
+    onSubmit(
+        form,
+        async ({ key, value }) => {
+            await call(SetSecret, { parameters: { name, key: key.trim() }, body: value });
+            form.reset();
+            await load();
+        },
+        "It is set; what starts from now on has it.",
+    );
     await load();
-    return { node: el("div", {}, table.node, el("section", { class: "card" }, el("h2", {}, "Set a secret"), form)) };
+    return {
+        node: el(
+            "div",
+            {},
+            table.node,
+            el("section", { class: "card" }, el("h2", {}, "Set a secret"), form),
+        ),
+    };
 }

@@ -7,5 +7,7 @@ import { domainTable } from "../domain_table.js";
 export function tab({ name, signal, repeat }) {
     const domains = domainTable({ name, signal, repeat });
     const schedules = cronTable({ name, signal, repeat });
-    return { node: el("div", {}, el("h2", {}, "Domains"), domains, el("h2", {}, "Cron"), schedules) };
+    return {
+        node: el("div", {}, el("h2", {}, "Domains"), domains, el("h2", {}, "Cron"), schedules),
+    };
 }

@@ -19,7 +19,10 @@ const TABS = {
 export async function page(context) {
     const [name, tab = ""] = context.parameters;
     const read = () => call(GetFunction, { parameters: { name }, signal: context.signal });
-    const [found, status] = await Promise.all([read(), call(GetStatus, { signal: context.signal })]);
+    const [found, status] = await Promise.all([
+        read(),
+        call(GetStatus, { signal: context.signal }),
+    ]);
     const { load } = TABS[tab] ?? TABS[""];
     const made = await (await load()).tab({ ...context, name, found, read });
     const tabs = Object.entries(TABS).map(([part, { title }]) => {
@@ -32,23 +35,49 @@ export async function page(context) {
     const addresses = status.node.path_routes
         ? status.node.listeners.map((url) => addressLink(`${url.replace(/\?.*$/, "")}/${name}/`))
         : [];
-    const head = el("div", { class: "head" },
+    const head = el(
+        "div",
+        { class: "head" },
         badge(found.kind),
         found.isolation === "process" && badge("own worker"),
         found.description && el("span", { class: "description" }, found.description),
         el("span", { class: "addresses" }, addresses),
-        removal(name));
-    return { title: name, node: el("div", {}, head, el("nav", { class: "tabs", "aria-label": name }, tabs), made.node), draw: made.draw };
+        removal(name),
+    );
+    return {
+        title: name,
+        node: el(
+            "div",
+            {},
+            head,
+            el("nav", { class: "tabs", "aria-label": name }, tabs),
+            made.node,
+        ),
+        draw: made.draw,
+    };
 }
 
 function removal(name) {
-    const act = button("Remove", async () => {
-        if (await confirmed(`Remove ${name} with all its versions and secrets? It can be restored for a day.`, "Remove")) {
-            const done = await attempt(act, () => call(RemoveFunction, { parameters: { name } }), `${name} is removed.`);
-            if (done) {
-                location.hash = "#/";
+    const act = button(
+        "Remove",
+        async () => {
+            if (
+                await confirmed(
+                    `Remove ${name} with all its versions and secrets? It can be restored for a day.`,
+                    "Remove",
+                )
+            ) {
+                const done = await attempt(
+                    act,
+                    () => call(RemoveFunction, { parameters: { name } }),
+                    `${name} is removed.`,
+                );
+                if (done) {
+                    location.hash = "#/";
+                }
             }
-        }
-    }, { kind: "plain danger", label: `Remove ${name}` });
+        },
+        { kind: "plain danger", label: `Remove ${name}` },
+    );
     return act;
 }

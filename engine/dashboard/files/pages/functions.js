@@ -12,17 +12,34 @@ const LIST_MS = 5000;
 
 const PLOTS = () => [
     plot({ title: "Requests", series: [{ of: (now) => now.all.requestsPerS }], show: rate }),
-    plot({ title: "Errors", series: [{ of: (now) => now.all.errorsPerS, kind: "bad" }], show: rate }),
+    plot({
+        title: "Errors",
+        series: [{ of: (now) => now.all.errorsPerS, kind: "bad" }],
+        show: rate,
+    }),
     plot({
         title: "Latency",
-        series: [{ name: "p50", of: (now) => now.all.p50 }, { name: "p99", of: (now) => now.all.p99, kind: "second" }],
+        series: [
+            { name: "p50", of: (now) => now.all.p50 },
+            { name: "p99", of: (now) => now.all.p99, kind: "second" },
+        ],
         show: micros,
     }),
-    plot({ title: "Memory", series: [{ of: (now) => now.memoryBytes }], show: bytes, scale: { binary: true } }),
+    plot({
+        title: "Memory",
+        series: [{ of: (now) => now.memoryBytes }],
+        show: bytes,
+        scale: { binary: true },
+    }),
 ];
 
 const COLUMNS = (sparkOf) => [
-    { title: "Function", head: true, node: (row) => link(["functions", row.name], row.name), stamp: (row) => row.name },
+    {
+        title: "Function",
+        head: true,
+        node: (row) => link(["functions", row.name], row.name),
+        stamp: (row) => row.name,
+    },
     { title: "Kind", wide: true, text: (row) => row.kind },
     { title: "Version", wide: true, text: (row) => versionOf(row) },
     { title: "Last minutes", wide: true, node: (row) => sparkOf(row.name).node, stamp: () => "" },
@@ -33,12 +50,19 @@ const COLUMNS = (sparkOf) => [
     { title: "Running", number: true, wide: true, text: (row) => running(row.now) },
 ];
 
-const running = (now) => (now ? (now.queued ? `${count(now.inFlight)} + ${count(now.queued)} waiting` : count(now.inFlight)) : "–");
+const running = (now) =>
+    now
+        ? now.queued
+            ? `${count(now.inFlight)} + ${count(now.queued)} waiting`
+            : count(now.inFlight)
+        : "–";
 
 // What the bare name means.
 function versionOf({ number, aliases }) {
     const targets = aliases.active?.targets;
-    const named = targets?.map((target) => `v${target.number ?? "?"}${targets.length > 1 ? ` ×${target.weight}` : ""}`);
+    const named = targets?.map(
+        (target) => `v${target.number ?? "?"}${targets.length > 1 ? ` ×${target.weight}` : ""}`,
+    );
     return named ? named.join(", ") : `v${number} (not active)`;
 }
 
@@ -47,7 +71,10 @@ export function page({ repeat, signal }) {
     const sparks = new Map();
     const sparkOf = (name) => {
         if (!sparks.has(name)) {
-            sparks.set(name, spark((now) => now.functions.get(name)?.requestsPerS));
+            sparks.set(
+                name,
+                spark((now) => now.functions.get(name)?.requestsPerS),
+            );
         }
         return sparks.get(name);
     };
@@ -63,9 +90,11 @@ export function page({ repeat, signal }) {
     deploying.addEventListener("toggle", async () => {
         if (deploying.open && deploying.children.length === 1) {
             const { deployForm } = await import("../deploy.js");
-            deploying.append(deployForm(undefined, signal, ({ name }) => {
-                location.hash = `#/functions/${encodeURIComponent(name)}`;
-            }));
+            deploying.append(
+                deployForm(undefined, signal, ({ name }) => {
+                    location.hash = `#/functions/${encodeURIComponent(name)}`;
+                }),
+            );
         }
     });
     let functions = [];
@@ -79,8 +108,10 @@ export function page({ repeat, signal }) {
         sparks.forEach((one) => one.draw(past));
         if (now) {
             summary.textContent = [
-                counted(functions.length, "function"), counted(now.workers.length, "worker"),
-                counted(now.connections, "connection"), `${counted(now.inFlight, "request")} running`,
+                counted(functions.length, "function"),
+                counted(now.workers.length, "worker"),
+                counted(now.connections, "connection"),
+                `${counted(now.inFlight, "request")} running`,
             ].join(", ");
         }
     }
@@ -92,7 +123,19 @@ export function page({ repeat, signal }) {
     }
 
     repeat(LIST_MS, refresh);
-    const node = el("div", {}, el("div", { class: "plots" }, plots.map((one) => one.node)), summary, table.node, deploying, removed);
+    const node = el(
+        "div",
+        {},
+        el(
+            "div",
+            { class: "plots" },
+            plots.map((one) => one.node),
+        ),
+        summary,
+        table.node,
+        deploying,
+        removed,
+    );
     return { title: "Functions", node, draw };
 }
 
@@ -105,11 +148,31 @@ function showRemoved(place, list, refresh) {
     }
     place.dataset.ids = ids;
     const rows = list.map((one) => {
-        const act = button("Restore", () => attempt(act, async () => {
-            await call(RestoreFunction, { parameters: { name: one.name }, json: { id: one.id } });
-            await refresh();
-        }, `${one.name} is restored.`), { label: `Restore ${one.name}` });
-        return el("li", {}, badge(one.name), ` ${one.version}, removed ${moment(one.removed_ms)}, can be restored until ${moment(one.restorable_until_ms)} `, act);
+        const act = button(
+            "Restore",
+            () =>
+                attempt(
+                    act,
+                    async () => {
+                        await call(RestoreFunction, {
+                            parameters: { name: one.name },
+                            json: { id: one.id },
+                        });
+                        await refresh();
+                    },
+                    `${one.name} is restored.`,
+                ),
+            { label: `Restore ${one.name}` },
+        );
+        return el(
+            "li",
+            {},
+            badge(one.name),
+            ` ${one.version}, removed ${moment(one.removed_ms)}, can be restored until ${moment(one.restorable_until_ms)} `,
+            act,
+        );
     });
-    place.replaceChildren(...(list.length ? [el("h2", {}, "Removed"), el("ul", { class: "plain" }, rows)] : []));
+    place.replaceChildren(
+        ...(list.length ? [el("h2", {}, "Removed"), el("ul", { class: "plain" }, rows)] : []),
+    );
 }

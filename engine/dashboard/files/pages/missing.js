@@ -3,5 +3,8 @@
 import { link, note } from "../dom.js";
 
 export function page() {
-    return { title: "There is no such page", node: note("What there is, ", link([""], "the list of functions"), " leads to.") };
+    return {
+        title: "There is no such page",
+        node: note("What there is, ", link([""], "the list of functions"), " leads to."),
+    };
 }
