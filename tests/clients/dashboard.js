@@ -86,13 +86,11 @@ const uses = {
         await act(page, "Roll back to v1");
         await said(page, "Active again: v1");
         await until("the old version answers", async () => (await reply()) === "Hello, world!");
-        await page
-            .getByLabel("File")
-            .setInputFiles({
-                name: "x.wasm",
-                mimeType: "application/wasm",
-                buffer: Buffer.from("no"),
-            });
+        await page.getByLabel("File").setInputFiles({
+            name: "x.wasm",
+            mimeType: "application/wasm",
+            buffer: Buffer.from("no"),
+        });
         await act(page, "Deploy");
         await page
             .getByRole("alert")
@@ -195,7 +193,7 @@ const uses = {
         await act(page, "Set");
         await row(page, "API_KEY").waitFor();
         assert.ok(!(await page.content()).includes("s3cret"));
-        await go(page, "functions/hello/keys", "hello");
+        await go(page, "functions/hello/jobs", "functions/hello/keys", "hello");
         await fill(form, { Key: "a/b c", Value: "of two\nlines" });
         await act(page, "Set");
         await act(page, "a/b c");
@@ -224,6 +222,7 @@ const uses = {
             "functions/hello/ways",
             "functions/hello/options",
             "logs",
+            "jobs",
             "cron",
             "domains",
             "node",

@@ -18,6 +18,7 @@ const PAGES = {
     functions: { load: () => import("./pages/function.js") },
     logs: { load: () => import("./pages/logs.js"), title: "Logs" },
     invocations: { load: () => import("./pages/invocation.js") },
+    jobs: { load: () => import("./pages/jobs.js"), title: "Jobs" },
     cron: { load: () => import("./pages/cron.js"), title: "Cron" },
     domains: { load: () => import("./pages/domains.js"), title: "Domains" },
     node: { load: () => import("./pages/node.js"), title: "Node" },

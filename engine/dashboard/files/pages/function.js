@@ -10,6 +10,7 @@ const TABS = {
     "": { title: "Live", load: () => import("../function/live.js") },
     versions: { title: "Versions", load: () => import("../function/versions.js") },
     logs: { title: "Logs", load: () => import("../function/logs.js") },
+    jobs: { title: "Jobs", load: () => import("../function/jobs.js") },
     keys: { title: "Keys", load: () => import("../function/keys.js") },
     secrets: { title: "Secrets", load: () => import("../function/secrets.js") },
     ways: { title: "Domains and cron", load: () => import("../function/ways.js") },
