@@ -19,7 +19,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::LOCATION;
-use axum::http::{Request, StatusCode};
+use axum::http::{Method, Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use jobs::JobId;
@@ -29,6 +29,7 @@ use crate::failed::{Failed, bad_request};
 use crate::jobs::{JobError, Submission, Target};
 use crate::names;
 use crate::routes::{Answered, QueryOf};
+use crate::token;
 
 pub(crate) async fn submit(
     State(control): State<Arc<Control>>,
@@ -47,8 +48,9 @@ pub(crate) async fn submit(
     control.functions.listing.find(function, reference).await?;
     let path = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
     let mut headers = head.headers;
-    let method = headers.remove(METHOD_HEADER).map(|method| method.as_bytes().to_vec());
-    let method = method.map_or(Ok("POST".to_owned()), String::from_utf8).map_err(bad_request)?;
+    let method = headers.remove(METHOD_HEADER);
+    let method = method.as_ref().map_or(Ok(Method::POST), |it| Method::from_bytes(it.as_bytes()));
+    let method = method.map_err(bad_request)?;
     let callback = headers.remove(CALLBACK_HEADER).map(|url| url.as_bytes().to_vec());
     let callback = callback.map(String::from_utf8).transpose().map_err(bad_request)?;
     let body = Limited::new(body, JOB_BODY_BYTES_MAX).collect().await.map_err(|error| {
@@ -57,18 +59,11 @@ pub(crate) async fn submit(
             None => bad_request(error),
         }
     })?;
-    let headers = headers.iter();
-    let submission = Submission {
-        reference: reference.map(str::to_owned),
-        target: Target::Function,
-        callback,
-        method,
-        path_and_query: path,
-        headers: headers
-            .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
-            .collect(),
-        body: body.to_bytes().into(),
-    };
+    // On the Unix socket nothing has taken the token out.
+    headers.remove(token::HEADER);
+    let (reference, body) = (reference.map(str::to_owned), body.to_bytes().into());
+    let request = abi::job::Submission::new(reference, &method, &path, &headers, body);
+    let submission = Submission { target: Target::Function, callback, request };
     let id = control.jobs.submit_and_wait(function, submission).await?.to_string();
     let submitted: <SubmitJob as Endpoint>::Answer = Submitted { id };
     let place = [(LOCATION, GetJob::at(&submitted.id).path().to_owned())];

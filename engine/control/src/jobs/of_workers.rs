@@ -14,13 +14,8 @@ use super::{JobError, Jobs, Progress, Submission};
 pub struct OfWorkers(pub Arc<Jobs>);
 
 impl state::server::Jobs for OfWorkers {
-    fn submit(&self, function: &str, submission: abi::job::Submission, done: Submitted) {
-        let abi::job::Submission { alias_or_version, method, path_and_query, headers, body } =
-            submission;
-        let (reference, target) = (alias_or_version, Target::Function);
-        let callback = None;
-        let submission =
-            Submission { reference, target, callback, method, path_and_query, headers, body };
+    fn submit(&self, function: &str, request: abi::job::Submission, done: Submitted) {
+        let submission = Submission { target: Target::Function, callback: None, request };
         self.0.submit(function, submission, Box::new(|kept| done(kept.map_err(refused))));
     }
 

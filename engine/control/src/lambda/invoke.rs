@@ -7,7 +7,7 @@ use std::time::Duration;
 use abi::message::Awaits;
 use abi::problem::{CONTENT_TYPE as PROBLEM_CONTENT_TYPE, INVOCATION_ID_HEADER};
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -106,18 +106,9 @@ pub(super) async fn enqueue(
     asked: InvokeRequest,
 ) -> Result<(), LambdaError> {
     let (head, _) = request(&asked)?.into_parts();
-    let headers = head.headers.iter();
-    let submission = Submission {
-        reference: reference(version, &asked),
-        target: Target::Event,
-        callback: None,
-        method: "POST".to_owned(),
-        path_and_query: "/".to_owned(),
-        headers: headers
-            .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
-            .collect(),
-        body: asked.payload.into(),
-    };
+    let (reference, body) = (reference(version, &asked), asked.payload.into());
+    let request = abi::job::Submission::new(reference, &Method::POST, "/", &head.headers, body);
+    let submission = Submission { target: Target::Event, callback: None, request };
     let submitted = control.jobs.submit_and_wait(asked.function.name.as_str(), submission).await;
     submitted.map(drop).map_err(|error| match error {
         JobError::Function(error) => failed(error),
