@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use abi::job::{ATTEMPT_HEADER, ID_HEADER};
 use abi::limits::CALLBACK_REPLY_BYTES_MAX;
 use abi::message::Awaits;
 use abi::problem::INVOCATION_ID_HEADER;
@@ -17,7 +18,6 @@ use jobs::plan::Outcome;
 use jobs::record::{Attempt, Record, Request as Kept, Target};
 use tokio::sync::mpsc::Sender;
 
-use super::submission::{ATTEMPT_HEADER, ID_HEADER};
 use crate::call::{CallError, call, end, is_refusal};
 
 /// The header by which a worker says that a function has failed at an event.

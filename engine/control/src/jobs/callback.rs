@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use abi::job::{ATTEMPT_HEADER, ID_HEADER};
 use abi::outbound::{AllowList, is_public};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use base64::Engine as _;
@@ -24,7 +25,6 @@ use serde_json::json;
 
 use super::attempt::Reply;
 use super::error::JobError;
-use super::submission::{ATTEMPT_HEADER, ID_HEADER};
 
 /// The longest URL.
 const URL_BYTES_MAX: usize = 2048;

@@ -1,7 +1,6 @@
 //! What is to be kept as a job, and the checks of it: it may come from a worker, which may lie. Pure;
 //! owns no fds.
 
-pub(super) use abi::job::{ATTEMPT_HEADER, ID_HEADER};
 use abi::limits::{JOB_BODY_BYTES_MAX, JOB_HEAD_BYTES_MAX, JOB_HEADERS_MAX};
 use jobs::record::{Head, Record, Request, Target};
 
