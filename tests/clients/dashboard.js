@@ -193,7 +193,7 @@ const uses = {
         await act(page, "Set");
         await row(page, "API_KEY").waitFor();
         assert.ok(!(await page.content()).includes("s3cret"));
-        await go(page, "functions/hello/jobs", "functions/hello/keys", "hello");
+        await go(page, "functions/hello/keys", "hello");
         await fill(form, { Key: "a/b c", Value: "of two\nlines" });
         await act(page, "Set");
         await act(page, "a/b c");
@@ -219,6 +219,7 @@ const uses = {
             "functions/hello/logs",
             "functions/hello/keys",
             "functions/hello/secrets",
+            "functions/hello/jobs",
             "functions/hello/ways",
             "functions/hello/options",
             "logs",

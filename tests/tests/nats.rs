@@ -58,7 +58,7 @@ fn nodes_see_one_anothers_keys_and_lose_no_update() {
         let server = Server::of_version(version);
         let nodes = [with(&server).start(), with(&server).start()];
         for node in &nodes {
-            node.deploy("keyvalue", "a", &["--kv", "x=both"]);
+            node.deploy("keyvalue", "a", &["--kv", "x=both", "--kv-keys", "3"]);
         }
         let [one, other] = &nodes;
         done(one, "a", json!(["set", "k", "from one"]));
@@ -87,7 +87,6 @@ fn nodes_see_one_anothers_keys_and_lose_no_update() {
         let expected: Vec<String> = (0..40).map(|number| format!("{number:02}")).collect();
         assert_eq!(all, expected, "every one of them, once");
         // How full a bucket is, both know.
-        one.deploy("keyvalue", "a", &["--kv-keys", "3"]);
         done(one, "a", json!(["get", "n"]));
         assert!(refused(one, "a", json!(["set", "more", ""])).contains("more than 3 keys"));
         done(other, "a", json!(["delete", "b"]));

@@ -117,7 +117,7 @@ fn hosts_domains_and_versions_find_their_function_again() {
     let node = Node::start();
     node.deploy("inspect", "shop", &["--respond-async", "--previews"]);
     node.deploy("inspect", "shop", &[]);
-    node.cli(&["domain", "add", "api.test/v2", "shop"]).expect_code(0);
+    node.cli(&["domain", "add", "api.test/v2/*", "shop"]).expect_code(0);
     node.cli(&["domain", "add", "shop.test", "shop"]).expect_code(0);
     let mut connection = node.connect();
     for (host, target, prefix) in [

@@ -88,8 +88,7 @@ pub(crate) enum Command {
     New(new::New),
     /// Build a project, as the [build] of its sockhop.toml says
     Build(build::Build),
-    /// Run a project while it is worked on: a node of its own, built and deployed anew at each
-    /// change, with the functions' logs
+    /// Run a project while it is worked on, built and deployed anew at each change
     Dev(dev::Dev),
     /// List the functions of the node
     List(show::List),

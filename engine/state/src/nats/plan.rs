@@ -7,6 +7,9 @@ use abi::state::{Answer, Entry, Failure, Operation};
 use crate::number::{add, digits};
 use crate::{Quota, Request, Usage};
 
+/// Keys that are changed, each with its new value, or none if it is removed.
+pub(super) type Changes = Vec<(String, Option<Vec<u8>>)>;
+
 /// The revision of what was changed and not written yet: nobody has read it.
 const UNWRITTEN: u64 = u64::MAX;
 
@@ -80,7 +83,7 @@ impl View {
     }
 
     /// Returns what has become of the keys that were changed, and of the usage.
-    pub(super) fn changes(mut self) -> (Vec<(String, Option<Vec<u8>>)>, Usage) {
+    pub(super) fn changes(mut self) -> (Changes, Usage) {
         let entries = &mut self.entries;
         let value = |key: String| {
             let value = entries.remove(&key).flatten().map(|entry| entry.value);
