@@ -1,4 +1,5 @@
 //! What the compiler has done once it does not do again, and the module is the same, byte by byte.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

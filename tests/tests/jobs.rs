@@ -62,7 +62,7 @@ fn ask(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> (u16, String, String) {
-    try_ask(data, method, target, headers, body).expect("the node answers")
+    try_ask(data, method, target, headers, body).unwrap()
 }
 
 /// Checks that a job is refused for now.

@@ -1,5 +1,6 @@
 //! The JSON that clients rely on, field by field: what is read is written again as it was, so that
 //! no field can be renamed, dropped, or become null instead of absent without being noticed here.
+#![recursion_limit = "256"]
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
 use api::cron::{CronOptions, CronRun, ListedCron};
@@ -145,11 +146,12 @@ fn deploys() {
         "output": null, "allow_outbound": [], "kv": {}, "memory": null, "timeout": null, "cpu_time": null,
         "table_elements": null, "core_instances": null, "request_body": null, "reply_head": null,
         "log_size": null, "concurrency": null, "queue": null, "queue_timeout": null,
-        "outbound_requests": null, "kv_keys": null, "kv_size": null, "kv_calls": null, "job_attempts": null, "job_age": null, "job_pause": null,
-        "processes": null, "processes_min": null,
+        "outbound_requests": null, "kv_keys": null, "kv_size": null, "kv_calls": null, "job_attempts": null,
+        "job_age": null, "job_pause": null, "processes": null, "processes_min": null,
         "process_requests": null, "init_timeout": null, "process_idle": null,
         "process_grace": null, "threads": null, "tmp": null, "previews": null, "health_path": null,
-        "handler": null, "report_lines": null, "network": null, "websocket": null, "respond_async": null, "description": null, "role": null,
+        "handler": null, "report_lines": null, "network": null, "websocket": null,
+        "respond_async": null, "description": null, "role": null,
     });
     same::<Options>(nothing.clone());
     let more = json!({ "fresh_options": true, "unset": ["env"], "kind": "http", "memory": 65537 });

@@ -128,6 +128,7 @@ fn parse(text: &str) -> Option<Credentials> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
 
     #[test]
     fn each_form_is_known_and_none_is_shown() {
@@ -158,7 +159,7 @@ mod tests {
         assert!(matches!(Credentials::read(&path), Err(CredentialsError::Unreadable { .. })));
         std::fs::write(&path, "me:secret").unwrap();
         for (mode, taken) in [(0o644, false), (0o640, false), (0o600, true), (0o400, true)] {
-            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
             let read = Credentials::read(&path);
             assert_eq!(read.is_ok(), taken, "{read:?}");
         }

@@ -77,7 +77,7 @@ impl Reuse {
 
     /// Writes what was compiled as a pack. It stays empty if nothing was, or if it does not fit.
     pub(crate) fn finish(&self, pack: Option<&File>) -> Reused {
-        let entries = std::mem::take(&mut *self.new()).entries;
+        let entries = std::mem::take(&mut *self.lock_new()).entries;
         let kept = !entries.is_empty() && pack.is_some_and(|file| write(file, &entries).is_ok());
         let used = self.packs.iter().enumerate().filter(|(_, pack)| pack.used.load(Relaxed));
         let packs = used.map(|(at, _)| at).collect();
@@ -85,7 +85,7 @@ impl Reuse {
         Reused { found, compiled, packs, kept }
     }
 
-    fn new(&self) -> MutexGuard<'_, New> {
+    fn lock_new(&self) -> MutexGuard<'_, New> {
         self.new.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -108,7 +108,7 @@ impl CacheStore for Reuse {
     fn insert(&self, key: &[u8], code: Vec<u8>) -> bool {
         self.compiled.fetch_add(1, Relaxed);
         let Ok(key) = Digest::try_from(key) else { return false };
-        let mut new = self.new();
+        let mut new = self.lock_new();
         let bytes = new.bytes + pack::bytes_of(&code);
         let fits = bytes < PACK_BYTES_MAX;
         if fits {

@@ -191,7 +191,10 @@ impl Lease {
             let guard =
                 Guard { key: KEY.to_owned(), value: value.clone(), revision: self.revision };
             let found = match self.nats.write(Vec::new(), guard).await {
-                Ok(revision) => return Ok(self.wrote(revision)),
+                Ok(revision) => {
+                    self.wrote(revision);
+                    return Ok(());
+                }
                 Err(Failure::Conflict) => self.nats.get(KEY).await?,
                 Err(failure) => {
                     if matches!(failure, Failure::Unanswered(_)) {
@@ -202,7 +205,10 @@ impl Lease {
                 }
             };
             match found {
-                Some(found) if found.value == value => return Ok(self.wrote(found.revision)),
+                Some(found) if found.value == value => {
+                    self.wrote(found.revision);
+                    return Ok(());
+                }
                 // What this node has written earlier; it has rung nothing for it.
                 Some(found)
                     if found.revision == self.revision || self.attempted.contains(&found.value) =>

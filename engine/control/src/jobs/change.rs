@@ -16,7 +16,7 @@ impl Jobs {
     /// A [`JobError`] if there is no such job, or the database cannot be read.
     pub(crate) async fn show(&self, id: JobId) -> Result<Job, JobError> {
         match self.ask(Task::Show(id)).await {
-            Answer::Shown(known) => Ok(self.describe(id, known)),
+            Answer::Shown(known) => Ok(self.describe(id, *known)),
             Answer::Unavailable(why) => Err(JobError::Unavailable(why)),
             _ => Err(JobError::Unknown(id)),
         }
@@ -131,8 +131,10 @@ impl Jobs {
     /// Says why a job is not in the queue.
     async fn missing(&self, id: JobId) -> JobError {
         match self.ask(Task::Show(id)).await {
-            Answer::Shown(Found::Finished(_)) => JobError::IsDone(id),
-            Answer::Shown(Found::Kept(_)) => JobError::NotHere,
+            Answer::Shown(found) => match *found {
+                Found::Finished(_) => JobError::IsDone(id),
+                Found::Kept(_) => JobError::NotHere,
+            },
             Answer::Unavailable(why) => JobError::Unavailable(why),
             _ => JobError::Unknown(id),
         }

@@ -11,7 +11,7 @@ use crate::functions::ChangeError;
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
     #[error(transparent)]
-    Function(#[from] ChangeError),
+    Function(Box<ChangeError>),
     #[error("{0}")]
     Invalid(String),
     #[error("the body of an asynchronous invocation has at most {JOB_BODY_BYTES_MAX} bytes")]
@@ -47,6 +47,12 @@ impl JobError {
             Self::Unknown(_) => Fault::NOT_FOUND,
             Self::Running(_) | Self::IsDone(_) => Fault::CONFLICT,
         }
+    }
+}
+
+impl From<ChangeError> for JobError {
+    fn from(error: ChangeError) -> Self {
+        Self::Function(Box::new(error))
     }
 }
 

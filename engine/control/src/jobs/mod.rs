@@ -189,7 +189,7 @@ impl Jobs {
         let shown = move |answer| {
             let Answer::Shown(found) = answer else { return done(None) };
             let state = jobs.known().queue.state(id);
-            let (of, progress) = change::progress(found, state);
+            let (of, progress) = change::progress(*found, state);
             done((of == function).then_some(progress));
         };
         self.local.submit(Task::Show(id), Box::new(shown));

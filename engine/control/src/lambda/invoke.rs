@@ -111,7 +111,7 @@ pub(super) async fn enqueue(
     let submission = Submission { target: Target::Event, callback: None, request };
     let submitted = control.jobs.submit_and_wait(asked.function.name.as_str(), submission).await;
     submitted.map(drop).map_err(|error| match error {
-        JobError::Function(error) => failed(error),
+        JobError::Function(error) => failed(*error),
         JobError::BodyTooLarge | JobError::HeadTooLarge => {
             LambdaError::RequestTooLarge(error.to_string())
         }

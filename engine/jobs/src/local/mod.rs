@@ -126,7 +126,7 @@ pub enum Answer {
     /// A job.
     Loaded(Box<(Record, Request)>),
     /// What is known of a job.
-    Shown(Found),
+    Shown(Box<Found>),
     /// Jobs, the newest last.
     Listed(Vec<(JobId, Found)>),
     /// What a queue has of all jobs.

@@ -95,11 +95,11 @@ fn read_from(
         }
         Task::Show(id) => {
             if let Some(record) = jobs.get(key(*id)).map_err(Fault::of)? {
-                return Ok(Answer::Shown(Found::Kept(record::decode(record.value())?)));
+                return Ok(Answer::Shown(Box::new(Found::Kept(record::decode(record.value())?))));
             }
             let finished = finished.get(key(*id)).map_err(Fault::of)?;
             finished.map_or(Ok(Answer::Unknown), |finished| {
-                Ok(Answer::Shown(Found::Finished(record::decode(finished.value())?)))
+                Ok(Answer::Shown(Box::new(Found::Finished(record::decode(finished.value())?))))
             })
         }
         Task::List(filter) => {

@@ -95,7 +95,7 @@ fn a_job_is_kept_until_it_is_done_and_what_came_of_it_for_a_while() {
     assert_eq!(finish(&local, one.id, 20), Answer::Unknown);
     assert_eq!(ask(&local, Task::Update(one.id, record, None)), Answer::Unknown);
     assert_eq!(ask(&local, Task::Load(one.id)), Answer::Unknown);
-    let shown = Answer::Shown(Found::Finished(finished("a", 20)));
+    let shown = Answer::Shown(Box::new(Found::Finished(finished("a", 20))));
     assert_eq!(ask(&local, Task::Show(one.id)), shown);
     assert_eq!(listed(all.clone()), [one.id, other.id]);
     assert_eq!(listed(Filter { limit: 1, ..all.clone() }), [other.id]);
