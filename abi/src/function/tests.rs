@@ -69,6 +69,10 @@ fn the_help_of_an_option_has_its_default() {
             "--kv-size <SIZE>  Keys and values in a bucket that the function writes to \
              (default 64MiB)",
             "--kv-calls <N>  Operations on buckets in one invocation (default 1000)",
+            "--job-attempts <N>  Attempts at an asynchronous invocation of the function (default 3)",
+            "--job-age <TIME>  How old an asynchronous invocation may become (default 6h)",
+            "--job-pause <TIME>  The pause after its first attempt, which doubles with each \
+             (default 1m)",
             "--processes <N>  Processes of a native function at a time (default 10)",
             "--processes-min <N>  Processes of a native function that are kept although nothing \
              calls it (default 0)",

@@ -237,6 +237,7 @@ fn the_node() {
         "lambda_api": null, "native_limits": ["n"], "generation": 2, "functions": 3, "compilations": 4, "draining": false, "store_away": away,
         "path_routes": true,
         "started_s": 5, "cron": { "rings": true, "schedules": 2, "nodes": ["a"] },
+        "jobs": { "queued": 1, "running": 2, "dead": 3 },
     });
     let states = ["starting", "ready", "silent", "dormant", "restarting"];
     let workers = states.map(|state| {
