@@ -15,7 +15,7 @@ use super::project::{self, Builds, ProjectError};
 
 #[derive(Debug, Args)]
 pub(crate) struct Build {
-    /// The folder with the sockhop.toml whose [build] says how (default: this folder)
+    /// The folder with the sockhop.toml that says how (default: this folder)
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
     /// Of several functions in it, the only one to build

@@ -86,7 +86,7 @@ pub(crate) enum Command {
     Deploy(Box<deploy::Deploy>),
     /// Begin a function: a folder with a program, its sockhop.toml, and how to go on
     New(new::New),
-    /// Build a project, as the [build] of its sockhop.toml says
+    /// Build a project, as its sockhop.toml says
     Build(build::Build),
     /// Run a project while it is worked on, built and deployed anew at each change
     Dev(dev::Dev),

@@ -1,5 +1,5 @@
 //! The turn to ring: the data folder's [lock and file](super::settled), and with NATS the
-//! [lease](super::lease) that all nodes share, too. Owns what those own.
+//! [lease](Lease) that all nodes share, too. Owns what those own.
 
 use std::collections::BTreeMap;
 use std::io;
