@@ -1,15 +1,14 @@
 //! What the caller chooses: the CA, the account, and how its challenges are answered. Owns no fds.
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::settings::AcmeChallenge;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use host::private_file::{self, NotPrivate};
 use zeroize::Zeroizing;
 
 use crate::error::AcmeError;
@@ -105,11 +104,10 @@ impl ExternalAccount {
     pub fn read(key_id: String, path: &Path) -> Result<Self, AcmeError> {
         let option = "--acme-eab-hmac-file";
         let unreadable = |source| AcmeError::Unreadable { option, path: path.to_owned(), source };
-        let file = File::open(path).map_err(unreadable)?;
-        let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(AcmeError::Open { option, path: path.to_owned(), mode });
-        }
+        let file = private_file::open(path).map_err(|error| match error {
+            NotPrivate::Io(source) => unreadable(source),
+            NotPrivate::Open { mode } => AcmeError::Open { option, path: path.to_owned(), mode },
+        })?;
         let mut text = Zeroizing::new(Vec::with_capacity(4096));
         file.take(HMAC_FILE_BYTES_MAX).read_to_end(&mut text).map_err(unreadable)?;
         let trimmed = text.trim_ascii();
@@ -125,6 +123,7 @@ impl ExternalAccount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn an_hmac_key_is_read_from_a_private_file_and_is_not_shown() {

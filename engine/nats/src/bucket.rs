@@ -23,7 +23,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::Mutex;
 
-use crate::error::{Failure, StartError};
+use crate::error::{Failure, StartError, with_causes};
 use crate::layout;
 use crate::link::{ANSWER_TIMEOUT, Link};
 
@@ -155,7 +155,7 @@ impl Bucket {
                 Err(error) => match error.kind() {
                     LastRawMessageErrorKind::NoMessageFound => Ok(Found::Nothing),
                     LastRawMessageErrorKind::JetStream(error) => Err(self.refused(&error).await),
-                    _ => Err(away(&full(&error))),
+                    _ => Err(away(&with_causes(&error))),
                 },
             }
         };
@@ -197,7 +197,7 @@ impl Bucket {
             }
             let sent =
                 client.publish_with_headers(self.subject(&key), headers, value.unwrap_or_default());
-            sent.await.map_err(|error| away(&full(&error)))?;
+            sent.await.map_err(|error| away(&with_causes(&error)))?;
         }
         let mut headers = HeaderMap::new();
         part_of(&mut headers, last);
@@ -213,7 +213,7 @@ impl Bucket {
                 self.forget().await;
                 return Err(away("nobody keeps the bucket just now"));
             }
-            Err(error) => return Err(Failure::Unanswered(full(&error))),
+            Err(error) => return Err(Failure::Unanswered(with_causes(&error))),
         };
         match serde_json::from_slice::<Response<PublishAck>>(&answer.payload) {
             Ok(Response::Ok(ack)) => Ok(ack.sequence),
@@ -240,7 +240,7 @@ impl Bucket {
         let purged = async {
             match stream.purge().filter(subject).await {
                 Ok(_) => Ok(()),
-                Err(error) => Err(Failure::Unanswered(full(&error))),
+                Err(error) => Err(Failure::Unanswered(with_causes(&error))),
             }
         };
         self.link.ask(ANSWER_TIMEOUT, purged).await
@@ -256,10 +256,10 @@ impl Bucket {
         let prefix = self.subject("");
         let listed = async {
             let found = stream.info_with_subjects(self.subject(pattern)).await;
-            let mut found = found.map_err(|error| away(&full(&error)))?;
+            let mut found = found.map_err(|error| away(&with_causes(&error)))?;
             let mut keys = Vec::new();
             while let Some((subject, _)) =
-                found.try_next().await.map_err(|error| away(&full(&error)))?
+                found.try_next().await.map_err(|error| away(&with_causes(&error)))?
             {
                 keys.extend(subject.strip_prefix(&prefix).map(str::to_owned));
             }
@@ -284,7 +284,7 @@ impl Bucket {
         stream: Stream<()>,
         prefix: &str,
     ) -> Result<Vec<(String, u64)>, Failure> {
-        let away_of = |error: &(dyn std::error::Error + 'static)| away(&full(error));
+        let away_of = |error: &(dyn std::error::Error + 'static)| away(&with_causes(error));
         let config = pull::Config {
             filter_subject: format!("{}>", self.subject(prefix)),
             deliver_policy: DeliverPolicy::LastPerSubject,
@@ -359,7 +359,7 @@ impl Bucket {
                 {
                     let config = layout::config(&self.name, self.link.is_cluster());
                     let made = context.create_stream(config).await;
-                    made.map_err(|error| Closed::Failure(away(&full(&error))))?
+                    made.map_err(|error| Closed::Failure(away(&with_causes(&error))))?
                 }
                 GetStreamErrorKind::JetStream(error)
                     if [
@@ -378,7 +378,7 @@ impl Bucket {
                     let reason = "it has not switched it on".to_owned();
                     return Err(Closed::Unfit(StartError::NoJetStream { reason }));
                 }
-                _ => return Err(Closed::Failure(away(&full(&error)))),
+                _ => return Err(Closed::Failure(away(&with_causes(&error)))),
             },
         };
         let config = &found.cached_info().config;
@@ -390,7 +390,7 @@ impl Bucket {
         context
             .get_stream_no_info(&name)
             .await
-            .map_err(|error| Closed::Failure(away(&full(&error))))
+            .map_err(|error| Closed::Failure(away(&with_causes(&error))))
     }
 
     /// Looks for the stream anew at the next use.
@@ -425,17 +425,4 @@ fn as_away(failure: Failure) -> Failure {
         Failure::Unanswered(why) => Failure::Away(why),
         other => other,
     }
-}
-
-/// Returns an error with all that it comes from.
-fn full(error: &(dyn std::error::Error + 'static)) -> String {
-    let (mut text, mut cause) = (error.to_string(), error.source());
-    while let Some(source) = cause {
-        let more = source.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = source.source();
-    }
-    text
 }

@@ -3,10 +3,10 @@
 
 use std::fmt;
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use async_nats::ConnectOptions;
+use host::private_file::{self, NotPrivate};
 
 /// The most bytes that are read of the file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -76,11 +76,10 @@ impl Credentials {
     /// [`CredentialsError`] says what is wrong with it.
     pub(crate) fn read(path: &Path) -> Result<Self, CredentialsError> {
         let unreadable = |source| CredentialsError::Unreadable { path: path.to_owned(), source };
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(CredentialsError::Open { path: path.to_owned(), mode });
-        }
+        let file = private_file::open(path).map_err(|error| match error {
+            NotPrivate::Io(source) => unreadable(source),
+            NotPrivate::Open { mode } => CredentialsError::Open { path: path.to_owned(), mode },
+        })?;
         let mut text = String::new();
         file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
         parse(&text).ok_or_else(|| CredentialsError::Form { path: path.to_owned() })
@@ -129,6 +128,7 @@ fn parse(text: &str) -> Option<Credentials> {
 mod tests {
     use super::*;
     use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn each_form_is_known_and_none_is_shown() {

@@ -67,3 +67,16 @@ pub enum Failure {
     #[error("another one has written first")]
     Conflict,
 }
+
+/// Returns an error with its causes, in one line, but for those that it names already.
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(source) = cause {
+        let more = source.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = source.source();
+    }
+    text
+}

@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
 
 use crate::credentials::Credentials;
-use crate::error::{Failure, StartError};
+use crate::error::{Failure, StartError, with_causes};
 use crate::version::{FLOOR, is_new_enough};
 
 /// How long a server has to let a node in.
@@ -112,7 +112,7 @@ impl Link {
         let client = match make()?.connect(&servers[..]).await {
             Ok(client) => client,
             Err(error) => {
-                let reason = reason(&error);
+                let reason = with_causes(&error);
                 match error.kind() {
                     ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
                         return Err(StartError::Denied { reason });
@@ -126,7 +126,7 @@ impl Link {
                     ),
                 }
                 let later = make()?.retry_on_initial_connect().connect(&servers[..]).await;
-                later.map_err(|error| StartError::Tls { reason: self::reason(&error) })?
+                later.map_err(|error| StartError::Tls { reason: with_causes(&error) })?
             }
         };
         let mut context = async_nats::jetstream::new(client.clone());
@@ -211,19 +211,6 @@ fn told(event: &Event) {
         Event::LameDuckMode => tracing::info!("the NATS server is going to stop"),
         other => tracing::debug!("NATS: {other}"),
     }
-}
-
-/// Returns an error with all that it comes from.
-fn reason(error: &async_nats::ConnectError) -> String {
-    let (mut text, mut cause) = (error.to_string(), error.source());
-    while let Some(source) = cause {
-        let more = source.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = source.source();
-    }
-    text
 }
 
 /// Returns whether a server was reached that speaks no TLS, or shows a certificate that is not

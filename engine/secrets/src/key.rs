@@ -5,9 +5,7 @@
 //! nobody can read what was encrypted with a lost key. Owns no fds beyond a call.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -17,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use host::files;
+use host::private_file::{self, NotPrivate};
 
 /// The name of the file in the data folder.
 const FILE: &str = "secrets.key";
@@ -154,14 +153,16 @@ impl KeyFile {
 
     fn read(&self) -> Result<Option<Key>, KeyError> {
         let failed = self.failed("read");
-        let file = match File::open(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(&failed)?,
+        let file = match private_file::open(&self.path) {
+            Ok(file) => file,
+            Err(NotPrivate::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            Err(NotPrivate::Io(error)) => return Err(failed(error)),
+            Err(NotPrivate::Open { mode }) => {
+                return Err(KeyError::Open { path: self.path.clone(), mode: mode & 0o777 });
+            }
         };
-        let mode = file.metadata().map_err(&failed)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(KeyError::Open { path: self.path.clone(), mode });
-        }
         let mut bytes = Zeroizing::new(Vec::new());
         file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(&failed)?;
         let key = std::str::from_utf8(&bytes).ok().and_then(Key::parse);
@@ -178,6 +179,7 @@ impl KeyFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     fn write(path: &Path, text: &str, mode: u32) {
         std::fs::write(path, text).unwrap();

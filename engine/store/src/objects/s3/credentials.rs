@@ -5,8 +5,9 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+
+use host::private_file::{self, NotPrivate};
 
 use crate::error::CredentialsError;
 
@@ -64,11 +65,10 @@ impl Credentials {
 
 fn read(path: &Path) -> Result<String, CredentialsError> {
     let unreadable = |source| CredentialsError::Unreadable { path: path.to_owned(), source };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(CredentialsError::Open { path: path.to_owned(), mode });
-    }
+    let file = private_file::open(path).map_err(|error| match error {
+        NotPrivate::Io(source) => unreadable(source),
+        NotPrivate::Open { mode } => CredentialsError::Open { path: path.to_owned(), mode },
+    })?;
     let mut text = String::new();
     file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
     Ok(text)
@@ -98,6 +98,8 @@ fn parse(text: &str) -> Result<Credentials, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use proptest::prelude::*;
 
     const FILE: &str = "# ours\n[other]\naws_access_key_id = no\n\n[default]\naws_access_key_id = AKIA\n\
