@@ -55,6 +55,18 @@ impl Disk {
         state.left = left;
         state.power += 1;
     }
+
+    /// The power goes for good, and each sector that was being written is kept or not by chance.
+    pub fn lose_power_by_chance(&self, seed: u64) {
+        let mut random = seed | 1;
+        let kept = || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random.is_multiple_of(2)
+        };
+        self.lose_power(kept, usize::MAX);
+    }
 }
 
 /// What a database has open of it.

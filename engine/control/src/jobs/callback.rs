@@ -14,6 +14,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use host::clock;
+use host::fault::chain_of;
 use jobs::local::{Bounds, Follower, New};
 use jobs::plan::Outcome;
 use jobs::record::{Attempt, Death, Head, Record, Request, Target};
@@ -52,7 +53,7 @@ pub(super) fn check(url: &str) -> Result<(), JobError> {
 
 /// What is told of a job.
 #[derive(Debug)]
-pub(super) struct Told<'a> {
+pub(super) struct Notification<'a> {
     pub(super) id: JobId,
     pub(super) record: &'a Record,
     pub(super) death: Option<&'a Death>,
@@ -61,16 +62,21 @@ pub(super) struct Told<'a> {
 }
 
 /// Returns the job that tells `url`.
-pub(super) fn follower(url: String, told: &Told<'_>, bounds: Bounds, now_ms: u64) -> Follower {
+pub(super) fn follower(
+    url: String,
+    notification: &Notification<'_>,
+    bounds: Bounds,
+    now_ms: u64,
+) -> Follower {
     let request = |with_reply| {
         let headers = vec![(CONTENT_TYPE.to_string(), b"application/json".to_vec())];
         let (method, path_and_query) = ("POST".to_owned(), String::new());
         let head = Head { method, path_and_query, headers };
-        Request { head, body: text(told, with_reply, now_ms).into_bytes() }
+        Request { head, body: text(notification, with_reply, now_ms).into_bytes() }
     };
     let whole = request(true);
     let record = Record {
-        function: told.record.function.clone(),
+        function: notification.record.function.clone(),
         reference: None,
         target: Target::Callback(url),
         callback: None,
@@ -86,9 +92,9 @@ pub(super) fn follower(url: String, told: &Told<'_>, bounds: Bounds, now_ms: u64
     Follower { new, small: request(false), bounds }
 }
 
-/// Returns what is told, as JSON.
-fn text(told: &Told<'_>, with_reply: bool, now_ms: u64) -> String {
-    let Told { id, record, death, last, reply } = told;
+/// Returns a notification as JSON.
+fn text(notification: &Notification<'_>, with_reply: bool, now_ms: u64) -> String {
+    let Notification { id, record, death, last, reply } = notification;
     let mut json = json!({
         "id": id.to_string(),
         "function": record.function,
@@ -159,7 +165,7 @@ fn refused(host: &str) -> String {
     )
 }
 
-/// Sends what is told.
+/// Sends a notification.
 pub(super) async fn send(
     id: JobId,
     attempt: u32,
@@ -208,27 +214,16 @@ async fn try_send(
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(TIMEOUT)
         .build()
-        .map_err(|error| chain(&error))?;
+        .map_err(|error| chain_of(&error))?;
     let mut sent = client.post(url).body(request.body);
     for (name, value) in request.head.headers {
         sent = sent.header(name, value);
     }
     let sent = sent.header(ID_HEADER, id.to_string()).header(ATTEMPT_HEADER, attempt);
-    let reply = sent.send().await.map_err(|error| chain(&error))?;
+    let reply = sent.send().await.map_err(|error| chain_of(&error))?;
     let after = reply.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let after_s: Option<u64> = after.and_then(|text| text.trim().parse().ok());
     Ok((reply.status().as_u16(), after_s.map(|seconds| seconds.saturating_mul(1000))))
-}
-
-/// Returns an error with those that have caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -286,7 +281,7 @@ mod tests {
         let told = |body: Option<Vec<u8>>, with_reply| {
             let reply = Some(Reply { content_type: Some("text/plain".to_owned()), body });
             let (id, record) = (new_id(), &record);
-            let told = Told { id, record, death: None, last: None, reply };
+            let told = Notification { id, record, death: None, last: None, reply };
             serde_json::from_str::<serde_json::Value>(&text(&told, with_reply, 9)).unwrap()
         };
         let plain = told(Some(b"hi".to_vec()), true);

@@ -1,5 +1,6 @@
 //! What operators ask about jobs, and do with them. Owns no fds.
 
+use abi::job::{self, Progress};
 use api::jobs::{Job, JobAttempt, JobState, JobsQuery, LIST_MAX};
 use host::clock;
 use jobs::JobId;
@@ -7,7 +8,7 @@ use jobs::local::{Answer, Filter, Found, Task};
 use jobs::queue::State;
 use jobs::record::{Attempt, Target};
 
-use super::{JobError, Jobs, Progress};
+use super::{JobError, Jobs};
 
 impl Jobs {
     /// Returns what is known of a job.
@@ -154,17 +155,21 @@ impl Jobs {
     }
 }
 
-/// Returns whose a job is, and what a client is told of it.
-pub(super) fn progress(known: Found, state: Option<State>) -> (String, Progress) {
+/// Returns whose a job is, and how far it is, for a client of the function.
+pub(super) fn progress(known: Found, in_queue: Option<State>) -> (String, Progress) {
     match known {
         Found::Kept(record) => {
-            let state = if record.death.is_some() { State::Dead } else { state_of(state) };
+            let state = match (&record.death, state_of(in_queue)) {
+                (Some(_), _) | (None, State::Dead) => job::State::Dead,
+                (None, State::Running) => job::State::Running,
+                (None, State::Queued) => job::State::Queued,
+            };
             let status = record.last.and_then(|last| last.status);
-            (record.function, Progress { state: Some(state), attempts: record.attempts, status })
+            (record.function, Progress { state, attempts: record.attempts, status })
         }
         Found::Finished(finished) => {
             let (attempts, status) = (finished.attempts, finished.last.status);
-            (finished.function, Progress { state: None, attempts, status })
+            (finished.function, Progress { state: job::State::Done, attempts, status })
         }
     }
 }

@@ -20,12 +20,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use abi::job::Progress;
 use abi::limits::JOBS_RUNNING_MAX;
 use api::jobs::JobsStatus;
 use fleet::workers::supervise::Command;
 use host::clock;
 use jobs::local::{Answer, Local, New, Task};
-use jobs::queue::{Queue, State};
+use jobs::queue::Queue;
 use jobs::{JobId, new_id};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Notify, oneshot, watch};
@@ -79,17 +80,6 @@ pub struct Jobs {
     owned: watch::Sender<bool>,
     /// Whether the runner is there.
     runs: watch::Sender<bool>,
-}
-
-/// What a function's client is told of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// What it is at. `None` when it is done.
-    pub state: Option<State>,
-    /// How many attempts have ended, but for those that were put off.
-    pub attempts: u32,
-    /// The status of the last reply, if there was one.
-    pub status: Option<u16>,
 }
 
 impl Jobs {

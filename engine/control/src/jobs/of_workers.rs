@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use abi::job::{JobId, Progress as Told, Refused, State as ToldState};
-use jobs::queue::State;
+use abi::job::{JobId, Refused};
 use jobs::record::Target;
 use state::server::{LookedUp, Submitted};
 
-use super::{JobError, Jobs, Progress, Submission};
+use super::{JobError, Jobs, Submission};
 
 /// The node's jobs, for workers.
 #[derive(Debug, Clone)]
@@ -20,7 +19,7 @@ impl state::server::Jobs for OfWorkers {
     }
 
     fn look_up(&self, function: &str, job: JobId, done: LookedUp) {
-        self.0.look_up(function, job, Box::new(|progress| done(progress.map(told))));
+        self.0.look_up(function, job, done);
     }
 }
 
@@ -31,17 +30,6 @@ fn refused(error: JobError) -> Refused {
         JobError::Function(_) => Refused::Denied,
         _ => Refused::Unavailable(error.to_string()),
     }
-}
-
-fn told(progress: Progress) -> Told {
-    let Progress { state, attempts, status } = progress;
-    let state = match state {
-        Some(State::Queued) => ToldState::Queued,
-        Some(State::Running) => ToldState::Running,
-        Some(State::Dead) => ToldState::Dead,
-        None => ToldState::Done,
-    };
-    Told { state, attempts, status }
 }
 
 #[cfg(test)]

@@ -230,7 +230,8 @@ impl Jobs {
         let last = made.or_else(|| record.last.clone());
         let then = |death: Option<&Death>| {
             let url = record.callback.clone()?;
-            let what = callback::Told { id, record: &record, death, last: last.as_ref(), reply };
+            let what =
+                callback::Notification { id, record: &record, death, last: last.as_ref(), reply };
             Some(Box::new(callback::follower(url, &what, self.bounds, now_ms)))
         };
         let (task, ended) = match next {

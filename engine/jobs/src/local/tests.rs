@@ -231,7 +231,7 @@ proptest! {
         let disk = Disk::empty();
         drop(disk.open(true).unwrap());
         disk.lose_power(|| true, left);
-        let (mut random, mut model, mut before) = (seed | 1, Model::new(), None);
+        let (mut model, mut before) = (Model::new(), None);
         {
             let local = on(&disk);
             for one in &steps {
@@ -241,15 +241,7 @@ proptest! {
                     break;
                 }
             }
-            disk.lose_power(
-                || {
-                    random ^= random << 13;
-                    random ^= random >> 7;
-                    random ^= random << 17;
-                    random.is_multiple_of(2)
-                },
-                usize::MAX,
-            );
+            disk.lose_power_by_chance(seed);
         }
         let local = on(&disk);
         let found = contents(&local);

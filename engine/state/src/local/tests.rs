@@ -421,7 +421,6 @@ proptest! {
         // A file gets its name when it is a database.
         drop(disk.open(true).unwrap());
         disk.lose_power(|| true, left);
-        let mut random = seed | 1;
         let mut model = Model::new();
         let mut before = None;
         {
@@ -433,15 +432,7 @@ proptest! {
                     break;
                 }
             }
-            disk.lose_power(
-                || {
-                    random ^= random << 13;
-                    random ^= random >> 7;
-                    random ^= random << 17;
-                    random.is_multiple_of(2)
-                },
-                usize::MAX,
-            );
+            disk.lose_power_by_chance(seed);
         }
         let store = Local::on(Box::new(disk.clone()), Mode::Owned).unwrap();
         let found = contents(&store);
