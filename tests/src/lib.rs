@@ -23,7 +23,9 @@ pub mod faults;
 pub mod frames;
 pub mod guests;
 pub mod http2;
+pub mod keyvalue;
 pub mod native;
+
 pub mod nats;
 pub mod needs;
 pub mod node;

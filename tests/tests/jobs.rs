@@ -134,6 +134,28 @@ fn count_up(key: &str) -> Vec<u8> {
     json!([["increment", key, 1]]).to_string().into()
 }
 
+/// Submits jobs that each count up a key of their own, until told to stop. Returns the keys of
+/// those that were answered with an id, and the ids.
+fn submit_until(
+    stop: &AtomicBool,
+    data: &Path,
+    prefix: &str,
+    done: &AtomicUsize,
+) -> Vec<(String, String)> {
+    let mut answered = Vec::new();
+    for number in 0.. {
+        if stop.load(Relaxed) {
+            break;
+        }
+        let key = format!("{prefix}-{number}");
+        if let Some(id) = try_submit(data, "a", "/2", &count_up(&key)) {
+            answered.push((key, id));
+            done.fetch_add(1, Relaxed);
+        }
+    }
+    answered
+}
+
 #[test]
 fn a_job_runs_with_its_request_and_the_function_knows_which_it_is() {
     let node = Node::start();
@@ -289,21 +311,9 @@ fn kills_lose_no_job_that_was_answered() {
         let (data, worker) = (node.data().to_owned(), node.status().workers[0].pid);
         thread::scope(|scope| {
             let client = |client: usize| {
+                let prefix = format!("{round}-{client}");
                 let (stop, done, data) = (&stop, &done, &data);
-                scope.spawn(move || {
-                    let mut mine = Vec::new();
-                    for number in 0.. {
-                        if stop.load(Relaxed) {
-                            break;
-                        }
-                        let key = format!("{round}-{client}-{number}");
-                        if let Some(id) = try_submit(data, "a", "/2", &count_up(&key)) {
-                            mine.push((key, id));
-                            done.fetch_add(1, Relaxed);
-                        }
-                    }
-                    mine
-                })
+                scope.spawn(move || submit_until(stop, data, &prefix, done))
             };
             let clients: Vec<_> = (0..3).map(client).collect();
             let progress = |more: usize| {
@@ -395,21 +405,9 @@ fn a_take_over_loses_no_job_and_runs_none_twice() {
     let (stop, done, data) = (AtomicBool::new(false), AtomicUsize::new(0), old.data().to_owned());
     let (new, answered) = thread::scope(|scope| {
         let client = |client: usize| {
+            let prefix = format!("{client}");
             let (stop, done, data) = (&stop, &done, &data);
-            scope.spawn(move || {
-                let mut mine = Vec::new();
-                for number in 0.. {
-                    if stop.load(Relaxed) {
-                        break;
-                    }
-                    let key = format!("{client}-{number}");
-                    if let Some(id) = try_submit(data, "a", "/2", &count_up(&key)) {
-                        mine.push((key, id));
-                        done.fetch_add(1, Relaxed);
-                    }
-                }
-                mine
-            })
+            scope.spawn(move || submit_until(stop, data, &prefix, done))
         };
         let clients: Vec<_> = (0..2).map(client).collect();
         let progress = || {

@@ -8,18 +8,18 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::client::request;
+use harness::keyvalue::count_up;
 use harness::nats::{Cluster, FLOOR, NEWEST, Server};
 use harness::running::records;
 use harness::tls::Authority;
-use harness::{Connection, Finished, Node, NodeBuilder, node, wait, wat};
+use harness::{Finished, Node, NodeBuilder, node, wait, wat};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -150,26 +150,6 @@ fn a_node_starts_without_its_server_and_uses_it_once_it_is_there() {
     });
     assert_eq!(done(&node, "a", json!(["get", "k"])), "v");
     node.stop();
-}
-
-/// Adds one to a counter as often as it can, until told to stop. Returns how often that was not
-/// acknowledged.
-fn count_up(address: SocketAddr, key: &str, stop: &AtomicBool, acknowledged: &AtomicU64) -> u64 {
-    let body = json!([["increment", key, 1]]).to_string();
-    let mut unknown = 0;
-    while !stop.load(Relaxed) {
-        let reply = Connection::try_open(address).ok().and_then(|mut connection| {
-            connection.try_send(request("POST", "/a/2", &[], body.as_bytes())).ok()?;
-            connection.try_reply().ok()
-        });
-        match reply {
-            Some(reply) if reply.status() == 200 && reply.json()[0].get("ok").is_some() => {
-                acknowledged.fetch_add(1, Relaxed);
-            }
-            _ => unknown += 1,
-        }
-    }
-    unknown
 }
 
 /// Has clients count up on all nodes, does something to the servers meanwhile, and checks that

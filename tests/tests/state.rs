@@ -6,16 +6,16 @@
 )]
 
 use std::fs;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
 use harness::client::request;
 use harness::disk::SmallDisk;
+use harness::keyvalue::count_up;
 use harness::node::{self, two_cores};
 use harness::running::{kill_now, records};
-use harness::{Connection, Node, wait};
+use harness::{Node, wait};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -426,26 +426,6 @@ fn much_is_exported_and_imported_whole() {
     let (before, after): (Vec<Value>, Vec<Value>) = (records(&lines), records(&exported));
     assert!(before == after, "{} lines became {}", before.len(), after.len());
     node.stop();
-}
-
-/// Adds one to a counter as often as it can, until told to stop. Returns how often that was
-/// acknowledged, and how often it was not.
-fn count_up(address: SocketAddr, key: &str, stop: &AtomicBool, acknowledged: &AtomicU64) -> u64 {
-    let body = json!([["increment", key, 1]]).to_string();
-    let mut unknown = 0;
-    while !stop.load(Relaxed) {
-        let reply = Connection::try_open(address).ok().and_then(|mut connection| {
-            connection.try_send(request("POST", "/a/2", &[], body.as_bytes())).ok()?;
-            connection.try_reply().ok()
-        });
-        match reply {
-            Some(reply) if reply.status() == 200 && reply.json()[0].get("ok").is_some() => {
-                acknowledged.fetch_add(1, Relaxed);
-            }
-            _ => unknown += 1,
-        }
-    }
-    unknown
 }
 
 #[test]
