@@ -1,7 +1,7 @@
 // Schedules: what rings when, what came of the last run, and how that changes.
 
 import { call } from "./api.js";
-import { attempt, confirmed, onSubmit } from "./dialog.js";
+import { askingButton, attempt, onSubmit } from "./dialog.js";
 import { badge, button, el, field, link } from "./dom.js";
 import { AddCron, ListCron, RemoveCron, RunCron } from "./endpoints.js";
 import { liveTable } from "./table.js";
@@ -75,27 +75,20 @@ export function cronTable({ name, signal, repeat }) {
     }
 
     function removal({ id, schedule, source }) {
-        const act = button(
+        const project =
+            source === "project"
+                ? " Its sockhop.toml has it: the next deploy of that brings it back."
+                : "";
+        return askingButton(
             "Remove",
+            `Remove the schedule ${schedule}?${project}`,
             async () => {
-                const project =
-                    source === "project"
-                        ? " Its sockhop.toml has it: the next deploy of that brings it back."
-                        : "";
-                if (await confirmed(`Remove the schedule ${schedule}?${project}`, "Remove")) {
-                    await attempt(
-                        act,
-                        async () => {
-                            await call(RemoveCron, { parameters: { id } });
-                            await load();
-                        },
-                        "It is removed.",
-                    );
-                }
+                await call(RemoveCron, { parameters: { id } });
+                await load();
             },
-            { label: `Remove ${schedule}` },
+            "It is removed.",
+            `Remove ${schedule}`,
         );
-        return act;
     }
 
     const options = (values) => values.map((value) => el("option", { value }, value));

@@ -64,6 +64,20 @@ export async function attempt(control, act, done) {
     }
 }
 
+// A button for what cannot be undone: with `word` on it, which is also how `question` is answered.
+export function askingButton(word, question, act, done, label) {
+    const asking = button(
+        word,
+        async () => {
+            if (await confirmed(question, word)) {
+                await attempt(asking, act, done);
+            }
+        },
+        { label },
+    );
+    return asking;
+}
+
 // Has `form` do `act` when it is sent, with its values by their names.
 export function onSubmit(form, act, done) {
     form.addEventListener("submit", async (event) => {

@@ -1,8 +1,8 @@
 // Domains: which hosts, and paths below them, are for which function, and their certificates.
 
 import { call } from "./api.js";
-import { attempt, confirmed, onSubmit } from "./dialog.js";
-import { badge, button, el, field, link } from "./dom.js";
+import { askingButton, onSubmit } from "./dialog.js";
+import { badge, el, field, link } from "./dom.js";
 import { ListDomains, RemoveDomain, SetDomain } from "./endpoints.js";
 import { liveTable } from "./table.js";
 import { moment } from "./text.js";
@@ -35,28 +35,16 @@ export function domainTable({ name, signal, repeat }) {
     };
 
     function removal({ domain, host, prefix }) {
-        const act = button(
+        return askingButton(
             "Remove",
+            `Remove the domain ${domain}? Requests to it are answered 404 then.`,
             async () => {
-                if (
-                    await confirmed(
-                        `Remove the domain ${domain}? Requests to it are answered 404 then.`,
-                        "Remove",
-                    )
-                ) {
-                    await attempt(
-                        act,
-                        async () => {
-                            await call(RemoveDomain, { parameters: { host }, query: { prefix } });
-                            await load();
-                        },
-                        `${domain} is removed.`,
-                    );
-                }
+                await call(RemoveDomain, { parameters: { host }, query: { prefix } });
+                await load();
             },
-            { label: `Remove ${domain}` },
+            `${domain} is removed.`,
+            `Remove ${domain}`,
         );
-        return act;
     }
 
     const form = el(

@@ -1,7 +1,7 @@
 // Asynchronous invocations: what each is at, and what became of its last attempt.
 
 import { call } from "./api.js";
-import { attempt, confirmed } from "./dialog.js";
+import { askingButton, attempt } from "./dialog.js";
 import { badge, button, el, field, link } from "./dom.js";
 import { CancelJob, ListJobs, RetryJob } from "./endpoints.js";
 import { liveTable } from "./table.js";
@@ -82,23 +82,16 @@ export function jobsTable({ name, signal, repeat }) {
 
     function removal({ id, state }) {
         const word = state === "dead" ? "Drop" : "Cancel";
-        const act = button(
+        return askingButton(
             word,
+            `${word} the job ${id}? It is never tried again.`,
             async () => {
-                if (await confirmed(`${word} the job ${id}? It is never tried again.`, word)) {
-                    await attempt(
-                        act,
-                        async () => {
-                            await call(CancelJob, { parameters: { id } });
-                            await load();
-                        },
-                        "It is gone.",
-                    );
-                }
+                await call(CancelJob, { parameters: { id } });
+                await load();
             },
-            { label: `${word} ${id}` },
+            "It is gone.",
+            `${word} ${id}`,
         );
-        return act;
     }
 
     state.addEventListener("change", () => attempt(state, load));

@@ -1,7 +1,7 @@
 // What a function keeps: the keys of its bucket, and the value of one.
 
 import { call, request } from "../api.js";
-import { attempt, confirmed, onSubmit } from "../dialog.js";
+import { askingButton, attempt, onSubmit } from "../dialog.js";
 import { block, button, el, field, note } from "../dom.js";
 import { ListStateKeys, GetStateValue, RemoveStateKey, SetStateValue } from "../endpoints.js";
 import { liveTable } from "../table.js";
@@ -68,27 +68,17 @@ export async function tab({ name, found, signal }) {
     }
 
     function removal(key) {
-        const act = button(
+        return askingButton(
             "Remove",
+            `Remove the key ${key}? Its value is lost.`,
             async () => {
-                if (await confirmed(`Remove the key ${key}? Its value is lost.`, "Remove")) {
-                    await attempt(
-                        act,
-                        async () => {
-                            await call(RemoveStateKey, {
-                                parameters,
-                                query: { key, bucket: bucket.value },
-                            });
-                            await load();
-                            value.replaceChildren();
-                        },
-                        "It is removed.",
-                    );
-                }
+                await call(RemoveStateKey, { parameters, query: { key, bucket: bucket.value } });
+                await load();
+                value.replaceChildren();
             },
-            { label: `Remove ${key}` },
+            "It is removed.",
+            `Remove ${key}`,
         );
-        return act;
     }
 
     const form = el(

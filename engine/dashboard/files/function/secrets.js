@@ -1,8 +1,8 @@
 // The names of a function's secrets. Their values are never shown: the node does not tell them.
 
 import { call } from "../api.js";
-import { attempt, confirmed, onSubmit } from "../dialog.js";
-import { button, el, field } from "../dom.js";
+import { askingButton, onSubmit } from "../dialog.js";
+import { el, field } from "../dom.js";
 import { ListSecrets, RemoveSecret, SetSecret } from "../endpoints.js";
 import { liveTable } from "../table.js";
 import { moment, text } from "../text.js";
@@ -24,23 +24,16 @@ export async function tab({ name, signal }) {
         table.update(await call(ListSecrets, { parameters: { name }, signal }));
 
     function removal(key) {
-        const act = button(
+        return askingButton(
             "Remove",
+            `Remove the secret ${key} of ${name}?`,
             async () => {
-                if (await confirmed(`Remove the secret ${key} of ${name}?`, "Remove")) {
-                    await attempt(
-                        act,
-                        async () => {
-                            await call(RemoveSecret, { parameters: { name, key } });
-                            await load();
-                        },
-                        `${key} is removed.`,
-                    );
-                }
+                await call(RemoveSecret, { parameters: { name, key } });
+                await load();
             },
-            { label: `Remove the secret ${key}` },
+            `${key} is removed.`,
+            `Remove the secret ${key}`,
         );
-        return act;
     }
 
     const form = el(

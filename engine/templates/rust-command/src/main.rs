@@ -1,3 +1,5 @@
+//! A program that is called once a request, as by CGI: it answers with a greeting.
+
 use std::env;
 use std::io::{self, Read as _};
 

@@ -1,3 +1,5 @@
+//! A handler of HTTP requests: it answers with a greeting.
+
 use wstd::http::{Body, Error, Request, Response};
 
 #[wstd::http_server]

@@ -1,3 +1,5 @@
+//! A function for AWS Lambda, called by HTTP: it answers with a greeting.
+
 use lambda_http::{Error, Request, run, service_fn};
 
 #[tokio::main(flavor = "current_thread")]

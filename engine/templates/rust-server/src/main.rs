@@ -1,3 +1,5 @@
+//! An HTTP server on $PORT: it answers with a greeting.
+
 use axum::Router;
 use axum::http::Uri;
 use tokio::net::TcpListener;
