@@ -130,6 +130,27 @@ fn what_check_config_prints_is_a_configuration_that_says_the_same() {
     assert!(again.contains("head_timeout = \"1500ms\"  # head_timeout in"), "{again}");
 }
 
+/// A person who writes a password into a URL, where it is no good, does not find it in the log.
+#[test]
+fn no_password_of_a_url_is_repeated_wherever_it_was_given() {
+    let nothing = Config::new("");
+    let settings = ["s3_endpoint", "otlp_endpoint", "acme_directory", "nats", "store", "admin"];
+    for (setting, scheme) in settings.iter().flat_map(|name| [(name, "https"), (name, "s3")]) {
+        let url = format!("{scheme}://me:hunter2@host:port/");
+        let in_file = Config::new(&format!("{setting} = {url:?}\n"));
+        let variable = format!("SOCKHOP_{}", setting.to_uppercase());
+        let flag = format!("--{}", setting.replace('_', "-"));
+        for said in [
+            check(&in_file.path(), &[], &[]).expect_code(1).stderr,
+            check(&nothing.path(), &[(&variable, &url)], &[]).expect_code(1).stderr,
+            check(&nothing.path(), &[], &[&format!("{flag}={url}")]).stderr,
+        ] {
+            assert!(!said.contains("hunter2"), "{said}");
+            assert!(said.contains(setting) || said.contains(&flag), "{said}");
+        }
+    }
+}
+
 #[test]
 fn check_config_warns_of_what_can_be_seen_without_a_node() {
     let config =

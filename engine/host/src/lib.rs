@@ -23,3 +23,4 @@ pub mod private_file;
 pub mod probe;
 pub mod socket_file;
 pub mod systemd;
+pub mod userinfo;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use abi::function::nearest::nearest;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command};
+use host::userinfo;
 
 use super::layer::{Given, Place, definition, variable_of};
 use super::spelling::{as_arguments, as_toml, defaults};
@@ -73,14 +74,23 @@ pub(super) fn check(given: &Given, setting: &Arg, settings: &Command) -> Result<
         Ok(_) => Ok(()),
         Err(error) => {
             let text: Vec<_> =
-                given.values.iter().map(|value| format!("{:?}", value.to_string_lossy())).collect();
+                given.values.iter().map(|value| shown(&value.to_string_lossy())).collect();
             Err(Mistake::value(
                 given,
                 setting,
-                format!("{} is not understood: {}", text.join(", "), reason(&error)),
+                format!(
+                    "{} is not understood: {}",
+                    text.join(", "),
+                    userinfo::hide(&reason(&error))
+                ),
             ))
         }
     }
+}
+
+/// Returns a value as a message quotes it.
+fn shown(value: &str) -> String {
+    format!("{:?}", userinfo::hide(value))
 }
 
 fn reason(error: &clap::Error) -> String {

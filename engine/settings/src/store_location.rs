@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use host::userinfo;
+
 /// The lengths that the name of a bucket may have (Amazon S3, "General purpose bucket naming
 /// rules").
 const BUCKET_BYTES: std::ops::RangeInclusive<usize> = 3..=63;
@@ -66,8 +68,9 @@ impl BucketLocation {
         let bytes = bucket.as_bytes();
         let named = BUCKET_BYTES.contains(&bytes.len()) && bytes.iter().copied().all(of_name);
         if !named || !at_end(bytes.first()) || !at_end(bytes.last()) || bucket.contains("..") {
+            let shown = userinfo::hide(bucket);
             return Err(format!(
-                "{bucket:?} is no name of a bucket: those have 3 to 63 small letters, digits, dots and hyphens, and begin and end with a letter or digit"
+                "{shown:?} is no name of a bucket: those have 3 to 63 small letters, digits, dots and hyphens, and begin and end with a letter or digit"
             ));
         }
         let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
