@@ -5,6 +5,10 @@
 //! its own settings. The compile child looks keys up in [`pack`]s and collects what it had to
 //! compile ([`reuse`]); the parent keeps that as another pack ([`shelf`]).
 //!
+//! Of an interpreter's functions some 5 % are compiled again each time: Cranelift 0.135 gives them
+//! another key when the function before them was not compiled, though their code comes out the same.
+//! Most of the rest of the time is for the keys, as it takes each function's translation.
+//!
 //! # Whom this trusts
 //!
 //! An entry is machine code that goes into the module of whoever has the same function, so who can

@@ -10,6 +10,7 @@
 //! Numbers are little-endian. A damaged entry is one that is not there: its digest is compared when
 //! it is read.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 use abi::message::Digest;
@@ -73,7 +74,7 @@ pub(super) fn read_index(mut file: impl Read, bytes: u64) -> io::Result<Vec<(Dig
 ///
 /// # Errors
 /// When it cannot be written.
-pub(super) fn write(mut file: impl Write, entries: &[(Digest, Vec<u8>)]) -> io::Result<()> {
+pub(super) fn write(mut file: impl Write, entries: &BTreeMap<Digest, Vec<u8>>) -> io::Result<()> {
     file.write_all(&MAGIC)?;
     file.write_all(&(entries.len() as u64).to_le_bytes())?;
     for (key, code) in entries {
@@ -81,7 +82,7 @@ pub(super) fn write(mut file: impl Write, entries: &[(Digest, Vec<u8>)]) -> io::
         file.write_all(&digest(key, code))?;
         file.write_all(&(code.len() as u64).to_le_bytes())?;
     }
-    entries.iter().try_for_each(|(_, code)| file.write_all(code))?;
+    entries.values().try_for_each(|code| file.write_all(code))?;
     file.flush()
 }
 
@@ -105,14 +106,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn packed(entries: &[(Digest, Vec<u8>)]) -> Vec<u8> {
+    fn packed(entries: &BTreeMap<Digest, Vec<u8>>) -> Vec<u8> {
         let mut bytes = Vec::new();
         write(&mut bytes, entries).unwrap();
         bytes
     }
 
     /// The entries that can be read from `bytes`, with their code.
-    fn unpacked(bytes: &[u8]) -> Vec<(Digest, Vec<u8>)> {
+    fn unpacked(bytes: &[u8]) -> BTreeMap<Digest, Vec<u8>> {
         let index = read_index(bytes, bytes.len() as u64).unwrap_or_default();
         let code = |entry: &Entry| {
             let start = usize::try_from(entry.offset).unwrap();
@@ -127,19 +128,19 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_written_is_read(
-            entries in proptest::collection::vec((any::<Digest>(), proptest::collection::vec(any::<u8>(), 0..40)), 0..8),
+            entries in proptest::collection::btree_map(any::<Digest>(), proptest::collection::vec(any::<u8>(), 0..40), 0..8),
         ) {
             prop_assert_eq!(unpacked(&packed(&entries)), entries);
         }
 
         #[test]
         fn whatever_is_damaged_no_other_code_is_read(at in any::<prop::sample::Index>(), cut in any::<bool>(), byte in 1u8..) {
-            let entries = [([1; 32], b"one".to_vec()), ([2; 32], b"two".to_vec()), ([3; 32], vec![])];
+            let entries = BTreeMap::from([([1; 32], b"one".to_vec()), ([2; 32], b"two".to_vec()), ([3; 32], vec![])]);
             let mut bytes = packed(&entries);
             let at = at.index(bytes.len());
             if cut { bytes.truncate(at) } else { bytes[at] ^= byte }
-            for read in unpacked(&bytes) {
-                prop_assert!(entries.contains(&read));
+            for (key, code) in unpacked(&bytes) {
+                prop_assert_eq!(entries.get(&key), Some(&code));
             }
         }
     }

@@ -2,8 +2,8 @@
 //! another pack. Owns the packs' files.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
 use std::os::unix::fs::FileExt as _;
@@ -37,10 +37,10 @@ struct Pack {
     used: AtomicBool,
 }
 
-/// The functions that were compiled.
+/// The functions that were compiled, each once: of an interpreter's, a third are there twice.
 #[derive(Debug, Default)]
 struct New {
-    entries: Vec<(Digest, Vec<u8>)>,
+    entries: BTreeMap<Digest, Vec<u8>>,
     bytes: u64,
 }
 
@@ -90,18 +90,26 @@ impl Reuse {
     }
 }
 
-impl CacheStore for Reuse {
-    fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
-        let key = Digest::try_from(key).ok()?;
-        let (at, entry) = self.there.get(&key)?;
+impl Reuse {
+    /// Returns the code of a function that is in a pack.
+    fn packed(&self, key: &Digest) -> Option<Vec<u8>> {
+        let (at, entry) = self.there.get(key)?;
         let pack = self.packs.get(*at)?;
         let mut code = vec![0; entry.length];
         pack.file.read_exact_at(&mut code, entry.offset).ok()?;
-        if !entry.is(&key, &code) {
+        if !entry.is(key, &code) {
             return None;
         }
         self.found.fetch_add(1, Relaxed);
         pack.used.store(true, Relaxed);
+        Some(code)
+    }
+}
+
+impl CacheStore for Reuse {
+    fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
+        let key = Digest::try_from(key).ok()?;
+        let code = self.packed(&key).or_else(|| self.lock_new().entries.get(&key).cloned())?;
         Some(Cow::Owned(code))
     }
 
@@ -113,13 +121,13 @@ impl CacheStore for Reuse {
         let fits = bytes < PACK_BYTES_MAX;
         if fits {
             new.bytes = bytes;
-            new.entries.push((key, code));
+            new.entries.insert(key, code);
         }
         fits
     }
 }
 
-fn write(file: &File, entries: &[(Digest, Vec<u8>)]) -> io::Result<()> {
+fn write(file: &File, entries: &BTreeMap<Digest, Vec<u8>>) -> io::Result<()> {
     // It is not synced: what a crash damages is as if it were not there.
     let written = pack::write(BufWriter::new(file), entries);
     if written.is_err() {
