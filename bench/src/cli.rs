@@ -533,6 +533,9 @@ pub struct KeysArguments {
     /// The guest that keeps keys and values as it is told.
     #[arg(long, default_value = KEYVALUE)]
     pub component: PathBuf,
+    /// A component that uses no state, and must reply 200 to GET.
+    #[arg(long, default_value = HELLO)]
+    pub hello: PathBuf,
     /// Keys in one bucket.
     #[arg(
         long,

@@ -28,8 +28,10 @@ use crate::{interrupt, output};
 use result::{Felt, Keys, Settings};
 
 const FUNCTION: &str = "keyvalue";
-/// One that has a bucket of its own.
+/// One that has a bucket of its own,
 const OTHER: &str = "other";
+/// and one that uses none.
+const HELLO: &str = "hello";
 /// A value: what a session or a small record takes, also as base64.
 const VALUE: &str = "eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4";
 /// Keys of one request that removes some.
@@ -37,6 +39,7 @@ const REMOVED_AT_A_TIME: u32 = 1000;
 /// Different keys that are asked for while latency is measured.
 const ASKED: u32 = 1000;
 const CONNECTIONS: u32 = 8;
+const HELLO_CONNECTIONS: u32 = 32;
 /// What something that takes as long as it takes is cut into.
 const STEP_SECONDS: f64 = 1.0;
 
@@ -65,12 +68,15 @@ pub fn command(arguments: &KeysArguments) -> Result<(), Error> {
     let deployed = node.deploy_with(&component, FUNCTION, &options)?;
     node.deploy_with(&component, OTHER, &options)?;
     keys.provenance.commands = vec![node.child.command().to_owned(), deployed];
+    node.deploy_with(&output::component(&arguments.hello)?, HELLO, &[])?;
     keys.add("engine's memory, empty", mebibytes(kept(&node)?), "MiB");
+    keys.add("hello, nothing kept", hello(&node, arguments)?, "requests/s");
     let took = timed(|| import(&node, 0..arguments.keys))?;
     keys.add("imported in", took, "s");
     keys.add("imported", f64::from(arguments.keys) / took, "keys/s");
     keys.add("file", mebibytes(bytes_of(&file)), "MiB");
     keys.add("engine's memory", mebibytes(kept(&node)?), "MiB");
+    keys.add("hello, all kept", hello(&node, arguments)?, "requests/s");
     keys.add("stopped in", timed(|| Ok(node.end(Signal::SIGTERM)?))?, "s");
 
     let node = restart(&start, "stop", &mut keys)?;
@@ -79,8 +85,18 @@ pub fn command(arguments: &KeysArguments) -> Result<(), Error> {
     node.end(Signal::SIGKILL)?;
     let node = restart(&start, "crash", &mut keys)?;
     measure(&node, &file, arguments, &mut keys)?;
+    node.end(Signal::SIGTERM)?;
+    keys.add("file, all removed and stopped", mebibytes(bytes_of(&file)), "MiB");
     output::show(&keys);
     Ok(output::write(arguments.json.as_deref(), &keys)?)
+}
+
+/// Returns how many requests a second a function serves that uses no state.
+fn hello(node: &Node, arguments: &KeysArguments) -> Result<f64, Error> {
+    let target = node.target(HELLO)?;
+    let mix = RequestMix::one(target.prepare(&Request::get(), None));
+    let load = Load::closed(HELLO_CONNECTIONS, 1.0, arguments.seconds);
+    Ok(load::run(&target, mix, None, &load)?.requests_per_second)
 }
 
 /// Starts a node that has the keys already.

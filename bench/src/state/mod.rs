@@ -29,7 +29,7 @@ use subject::Subject;
 const TIMED_READS: u32 = 5000;
 const TIMED_WRITES: u32 = 300;
 /// How long a run of operations in one request is.
-const RUN: u32 = 50;
+const RUN: u32 = 20;
 /// A value: what a session or a small record takes.
 const VALUE_BYTES: usize = 100;
 

@@ -36,14 +36,15 @@ pub enum Backend {
     Sqlite(Rc<Connection>),
 }
 
-const TABLE: &str = "CREATE TABLE IF NOT EXISTS kv \
-    (store TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (store, key))";
+/// As Spin has it, but for the revision: without one, setting what is there already is no write.
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS kv (store TEXT NOT NULL, key TEXT NOT NULL, \
+    value BLOB NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (store, key))";
 const GET: &str = "SELECT value FROM kv WHERE store = 'default' AND key = ?1";
-const SET: &str = "INSERT INTO kv (store, key, value) VALUES ('default', ?1, ?2) \
-    ON CONFLICT (store, key) DO UPDATE SET value = excluded.value";
-const INCREMENT: &str = "INSERT INTO kv (store, key, value) VALUES ('default', ?1, CAST(?2 AS TEXT)) \
-    ON CONFLICT (store, key) DO UPDATE \
-    SET value = CAST(CAST(value AS INTEGER) + CAST(excluded.value AS INTEGER) AS TEXT) \
+const SET: &str = "INSERT INTO kv VALUES ('default', ?1, ?2, 1) \
+    ON CONFLICT (store, key) DO UPDATE SET value = excluded.value, revision = revision + 1";
+const INCREMENT: &str = "INSERT INTO kv VALUES ('default', ?1, CAST(?2 AS TEXT), 1) \
+    ON CONFLICT (store, key) DO UPDATE SET revision = revision + 1, \
+    value = CAST(CAST(value AS INTEGER) + CAST(excluded.value AS INTEGER) AS TEXT) \
     RETURNING CAST(value AS INTEGER)";
 
 impl Backend {
