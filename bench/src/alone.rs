@@ -46,6 +46,19 @@ pub enum Error {
         /// The length of its body.
         bytes: usize,
     },
+    /// Keys and values are not as they should be.
+    #[error("{server} answers with status {status} when it is asked about a key: {body}")]
+    State {
+        /// Who.
+        server: String,
+        /// Its status.
+        status: u16,
+        /// Its body, or the beginning of it.
+        body: String,
+    },
+    /// Jobs are not as they should be.
+    #[error("the node's jobs are not as expected: {0}")]
+    Jobs(String),
     /// The node has no worker, or more than one.
     #[error(
         "the node has {count} processes called {name}, not one; on one core that is a node this does not know"

@@ -8,9 +8,12 @@ use crate::client::{Protocol, Rate};
 use crate::native::Measure as NativeMeasure;
 use crate::peers::Measure;
 use crate::server::LOAD_CORE;
+use crate::state_server::Synchronous;
 
 /// The smallest function there is.
 const HELLO: &str = "tests/guests/target/guests/hello.wasm";
+/// One that keeps keys and values.
+const KEYVALUE: &str = "tests/guests/target/guests/keyvalue.wasm";
 const NATIVE_GUESTS: &str = "tests/guests/target/native";
 
 /// Load and comparison harness for sockhop and its peers.
@@ -38,6 +41,8 @@ pub enum Command {
     NullServer(NullServerArguments),
     /// Answer every GET with the same bytes and every POST with its own, by hyper and rustls.
     HyperServer(HyperServerArguments),
+    /// Keep keys and values for clients as the guest `keyvalue` does, with Redis or SQLite.
+    StateServer(StateServerArguments),
     /// Time the first request to functions that a fresh node has not loaded yet, beside the second.
     Cold(ColdArguments),
     /// Measure what deployed functions that nobody calls add to a worker's memory.
@@ -52,6 +57,12 @@ pub enum Command {
     /// Measure what native programs take to start from nothing and what memory they take, in each
     /// kind of sandbox and without a node.
     Native(NativeArguments),
+    /// Measure what keys and values cost a function, beside a native program with Redis or SQLite.
+    State(StateArguments),
+    /// Measure a node that keeps millions of keys: its start, its memory, its file, its latency.
+    Keys(KeysArguments),
+    /// Measure how soon asynchronous invocations run, and how many a second.
+    Jobs(JobsArguments),
 }
 
 /// What `load` takes.
@@ -302,6 +313,25 @@ pub struct HyperServerArguments {
     pub tls_key: Option<PathBuf>,
 }
 
+/// What `state-server` takes.
+#[derive(Debug, Args)]
+pub struct StateServerArguments {
+    /// The Unix socket of a Redis.
+    #[arg(
+        long,
+        value_name = "SOCKET",
+        conflicts_with = "sqlite",
+        required_unless_present = "sqlite"
+    )]
+    pub redis: Option<PathBuf>,
+    /// The file of a database, which is made if it is not there.
+    #[arg(long, value_name = "FILE")]
+    pub sqlite: Option<PathBuf>,
+    /// How SQLite waits for the disk.
+    #[arg(long, value_enum, default_value_t = Synchronous::Full)]
+    pub synchronous: Synchronous,
+}
+
 /// What `cold` takes.
 #[derive(Debug, Args)]
 pub struct ColdArguments {
@@ -467,6 +497,88 @@ pub struct NativeArguments {
     /// Processes of a program while their memory is measured; the figures are of one.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub processes: u32,
+    /// Write everything, every round included, to this file as JSON: what `compare` reads.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// What `state` takes.
+#[derive(Debug, Args)]
+pub struct StateArguments {
+    /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH].
+    #[arg(long)]
+    pub sockhop_bin: Option<PathBuf>,
+    /// The `redis-server` binary [default: on PATH]; without it Redis takes no part.
+    #[arg(long, value_name = "FILE")]
+    pub redis_bin: Option<PathBuf>,
+    /// The guest that keeps keys and values as it is told.
+    #[arg(long, default_value = KEYVALUE)]
+    pub component: PathBuf,
+    /// Clients at once, where there are many.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub clients: u32,
+    #[command(flatten)]
+    pub rounds: Rounds,
+    /// Write everything, every round included, to this file as JSON: what `compare` reads.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// What `keys` takes.
+#[derive(Debug, Args)]
+pub struct KeysArguments {
+    /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH].
+    #[arg(long)]
+    pub sockhop_bin: Option<PathBuf>,
+    /// The guest that keeps keys and values as it is told.
+    #[arg(long, default_value = KEYVALUE)]
+    pub component: PathBuf,
+    /// A component that uses no state, and must reply 200 to GET.
+    #[arg(long, default_value = HELLO)]
+    pub hello: PathBuf,
+    /// Keys in one bucket.
+    #[arg(
+        long,
+        default_value_t = 10_000_000,
+        value_parser = clap::value_parser!(u32).range(1000..=10_000_000)
+    )]
+    pub keys: u32,
+    /// Operations a second, half of them `get` and half `set`, while latency is measured.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub rate: u64,
+    /// Each measured window but for those while keys are removed, which are as long as that takes.
+    #[arg(long, default_value_t = 10.0, value_parser = window_seconds)]
+    pub seconds: f64,
+    /// Write everything to this file as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// What `jobs` takes.
+#[derive(Debug, Args)]
+pub struct JobsArguments {
+    /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH].
+    #[arg(long)]
+    pub sockhop_bin: Option<PathBuf>,
+    /// The component; it must reply 200 to POST.
+    #[arg(long, default_value = HELLO)]
+    pub component: PathBuf,
+    /// Jobs sent one after another, whose way until they run is timed.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub single: u32,
+    /// Numbers of clients that submit as fast as they are answered.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_values_t = [8, 64, 128],
+        value_parser = clap::value_parser!(u32).range(1..=1000),
+    )]
+    pub clients: Vec<u32>,
+    /// The node's cores; clients run on any.
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 1])]
+    pub cores: Vec<usize>,
+    #[command(flatten)]
+    pub rounds: Rounds,
     /// Write everything, every round included, to this file as JSON: what `compare` reads.
     #[arg(long)]
     pub json: Option<PathBuf>,

@@ -41,22 +41,35 @@ pub enum Error {
 
 /// Pins the calling thread to one core.
 pub fn pin(core: usize) -> Result<(), Error> {
+    pin_to(&[core])
+}
+
+/// Pins the calling thread to any of some cores, of which there is at least one.
+fn pin_to(cores: &[usize]) -> Result<(), Error> {
     let mut set = CpuSet::new();
-    set.set(core)
-        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
-        .map_err(|source| Error::Pin { core, source })
+    for &core in cores {
+        set.set(core).map_err(|source| Error::Pin { core, source })?;
+    }
+    let core = cores.first().copied().unwrap_or_default();
+    sched_setaffinity(Pid::from_raw(0), &set).map_err(|source| Error::Pin { core, source })
 }
 
 /// Runs `work` on a new thread pinned to `core`, and waits for it.
+pub fn on_core<T: Send>(core: usize, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    on_cores(&[core], work)
+}
+
+/// The same on any of some cores.
 ///
 /// A process started in `work` inherits the pinning, before its first instruction: no `pre_exec`,
 /// and no moment in which it sees more cores and starts a thread for each of them.
-pub fn on_core<T: Send>(core: usize, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+pub fn on_cores<T: Send>(cores: &[usize], work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    let core = cores.first().copied().unwrap_or_default();
     thread::scope(|scope| {
         thread::Builder::new()
             .name(format!("core-{core}"))
             .spawn_scoped(scope, move || {
-                pin(core)?;
+                pin_to(cores)?;
                 Ok(work())
             })
             .map_err(Error::Thread)?

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -23,7 +23,6 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
@@ -74,7 +73,8 @@ pub fn command(arguments: &HyperServerArguments) -> Result<(), Error> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         println!("ready {}", url(&listener, acceptor.as_ref())?);
         io::stdout().flush()?;
-        serve(listener, body.into(), acceptor).await;
+        let body = Bytes::from(body);
+        serve(listener, acceptor, move |request| answer(request, body.clone())).await;
         Ok(())
     })
 }
@@ -104,8 +104,17 @@ fn acceptor(chain: &Path, key: &Path) -> Result<TlsAcceptor, Error> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-async fn serve(listener: TcpListener, body: Bytes, acceptor: Option<TlsAcceptor>) {
-    let (body, acceptor) = (Rc::new(body), acceptor.map(Rc::new));
+/// What becomes of a connection is its client's to count.
+type Served = Result<(), Box<dyn std::error::Error>>;
+
+/// Has `answer` answer every client's requests, until a signal ends the command.
+pub async fn serve<A, F, B>(listener: TcpListener, acceptor: Option<TlsAcceptor>, answer: A)
+where
+    A: Fn(Request<Incoming>) -> F + Clone + 'static,
+    F: Future<Output = Result<Response<B>, Infallible>> + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+{
+    let acceptor = acceptor.map(Rc::new);
     let mut interrupted = pin!(interrupted());
     loop {
         let accepted = tokio::select! {
@@ -115,10 +124,9 @@ async fn serve(listener: TcpListener, body: Bytes, acceptor: Option<TlsAcceptor>
         };
         // Out of files for a moment, or a client that has gone already.
         let Ok((socket, _)) = accepted else { continue };
-        let (body, acceptor) = (Rc::clone(&body), acceptor.clone());
+        let (answer, acceptor) = (answer.clone(), acceptor.clone());
         tokio::task::spawn_local(async move {
-            // What becomes of it is the client's to count.
-            let _ = serve_client(socket, body, acceptor).await;
+            let _ = serve_client(socket, acceptor, answer).await;
         });
     }
 }
@@ -129,37 +137,38 @@ async fn interrupted() {
     }
 }
 
-async fn serve_client(
+async fn serve_client<A, F, B>(
     socket: TcpStream,
-    body: Rc<Bytes>,
     acceptor: Option<Rc<TlsAcceptor>>,
-) -> Result<(), Box<dyn std::error::Error>> {
-    socket.set_nodelay(true)?;
-    let Some(acceptor) = acceptor else { return serve_http1(socket, body).await };
-    let stream = acceptor.accept(socket).await?;
-    if stream.get_ref().1.alpn_protocol() != Some(tls::HTTP2) {
-        return serve_http1(stream, body).await;
-    }
-    let answer = service_fn(move |request| answer(request, Rc::clone(&body)));
-    http2::Builder::new(Local).serve_connection(TokioIo::new(stream), answer).await?;
-    Ok(())
-}
-
-async fn serve_http1<S>(stream: S, body: Rc<Bytes>) -> Result<(), Box<dyn std::error::Error>>
+    answer: A,
+) -> Served
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Result<Response<B>, Infallible>> + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
 {
-    let answer = service_fn(move |request| answer(request, Rc::clone(&body)));
-    http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await?;
+    socket.set_nodelay(true)?;
+    let answer = service_fn(answer);
+    let Some(acceptor) = acceptor else {
+        return Ok(http1::Builder::new().serve_connection(TokioIo::new(socket), answer).await?);
+    };
+    let stream = acceptor.accept(socket).await?;
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2);
+    let stream = TokioIo::new(stream);
+    if is_http2 {
+        http2::Builder::new(Local).serve_connection(stream, answer).await?;
+    } else {
+        http1::Builder::new().serve_connection(stream, answer).await?;
+    }
     Ok(())
 }
 
 async fn answer(
     request: Request<Incoming>,
-    body: Rc<Bytes>,
+    body: Bytes,
 ) -> Result<Response<Either<Full<Bytes>, Incoming>>, Infallible> {
     Ok(Response::new(match *request.method() {
-        Method::GET => Either::Left(Full::new(Bytes::clone(&body))),
+        Method::GET => Either::Left(Full::new(body)),
         _ => Either::Right(request.into_body()),
     }))
 }
@@ -196,7 +205,8 @@ mod tests {
             LocalSet::new().block_on(&runtime.unwrap(), async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 say.send(url(&listener, acceptor.as_ref()).unwrap()).unwrap();
-                serve(listener, Bytes::from_static(b"fixed"), acceptor).await;
+                let body = Bytes::from_static(b"fixed");
+                serve(listener, acceptor, move |request| answer(request, body.clone())).await;
             });
         });
         Target::parse(&heard.recv().unwrap()).unwrap()

@@ -14,12 +14,13 @@
 //!   rounds by the statistics in `stats`. `own_cost` measures the client itself.
 //! * `cold`, `memory`, `hop`, `cpu_cost` and `pressure` measure sockhop `alone`. The first two
 //!   deploy many `copies` of a component and wait until the node is `quiet`; `hop` reads the node's
-//!   own `metrics`. `native` measures native programs beside the same programs without a node.
+//!   own `metrics`. `keys` and `jobs` measure what it keeps, and `state` the same beside
+//!   `state_server`, a native program with Redis or SQLite. `native` measures native programs beside the same programs without a node.
 //!
 //! File descriptors belong to `client::connection`, `client::http2`, `target::session`,
 //! `null_server::peer`, `hyper_server` and `pressure::crowd` (sockets), `native` (a listener and a
 //! socket for a program's Runtime API),
-//! `client::timer` (the timer) and `server` (child processes and their log files). All of them are
+//! `state_server` (a listener, SQLite's files, a connection to Redis), `client::timer` (the timer) and `server` (child processes and their log files). All of them are
 //! closed on drop.
 #![forbid(unsafe_code)]
 
@@ -35,6 +36,8 @@ mod environment;
 mod hop;
 mod hyper_server;
 mod interrupt;
+mod jobs;
+mod keys;
 mod load;
 mod memory;
 mod metrics;
@@ -52,6 +55,8 @@ mod report_text;
 mod series;
 mod server;
 mod smaps;
+mod state;
+mod state_server;
 mod stats;
 mod target;
 mod tls;
@@ -74,12 +79,16 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         cli::Command::Client(arguments) => own_cost::command(&arguments)?,
         cli::Command::NullServer(arguments) => null_server::command(&arguments)?,
         cli::Command::HyperServer(arguments) => hyper_server::command(&arguments)?,
+        cli::Command::StateServer(arguments) => state_server::command(&arguments)?,
         cli::Command::Cold(arguments) => cold::command(&arguments)?,
         cli::Command::Memory(arguments) => memory::command(&arguments)?,
         cli::Command::Hop(arguments) => hop::command(&arguments)?,
         cli::Command::Cpu(arguments) => cpu_cost::command(&arguments)?,
         cli::Command::Pressure(arguments) => pressure::command(&arguments)?,
         cli::Command::Native(arguments) => native::command(&arguments)?,
+        cli::Command::State(arguments) => state::command(&arguments)?,
+        cli::Command::Keys(arguments) => keys::command(&arguments)?,
+        cli::Command::Jobs(arguments) => jobs::command(&arguments)?,
     }
     Ok(())
 }

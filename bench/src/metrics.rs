@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use crate::server::Node;
-use crate::target::{self, Session, Target};
+use crate::target::{self, Fetched, Session, Target};
 
 /// A histogram cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -58,11 +58,40 @@ pub struct Quantile {
     pub about_us: f64,
 }
 
+/// A node's /metrics, which are asked for again and again.
+#[derive(Debug)]
+pub struct Source(Target);
+
+impl Source {
+    /// Finds them on a node that was started with an admin listener.
+    pub fn of(node: &Node) -> Result<Self, Error> {
+        Ok(Self(Target::parse(&format!("{}/metrics", node.admin()?))?))
+    }
+
+    /// Returns the sum of all series of a name that have all of these labels, as they stand in the
+    /// text: `outcome="ok"`. A series that is not there yet counts nothing.
+    pub fn sum(&self, name: &str, labels: &[&str]) -> Result<f64, Error> {
+        let fetched = self.fetch()?;
+        Ok(sum(&String::from_utf8_lossy(&fetched.body), name, labels))
+    }
+
+    fn fetch(&self) -> Result<Fetched, Error> {
+        Ok(Session::open(&self.0)?.exchange(&self.0.get())?)
+    }
+}
+
+fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
+    let series = text.lines().filter_map(|line| line.strip_prefix(name));
+    let wanted = series.filter_map(|rest| rest.rsplit_once(' ')).filter(|(of, _)| {
+        (of.is_empty() || of.starts_with('{')) && labels.iter().all(|label| of.contains(label))
+    });
+    wanted.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
+}
+
 impl Histogram {
     /// Fetches a histogram from a node that was started with an admin listener.
     pub fn of(node: &Node, name: &'static str) -> Result<Self, Error> {
-        let target = Target::parse(&format!("{}/metrics", node.admin()?))?;
-        let fetched = Session::open(&target)?.exchange(&target.get())?;
+        let fetched = Source::of(node)?.fetch()?;
         let text = String::from_utf8_lossy(&fetched.body);
         Self::parse(&text, name).ok_or(Error::Missing { status: fetched.status, name })
     }
@@ -162,9 +191,21 @@ mod tests {
         assert_eq!(read.quantile(0.99).unwrap().at_most_us, None);
     }
 
+    #[test]
+    fn series_of_a_name_are_added_up() {
+        let text = "# TYPE jobs gauge\njobs{function=\"a\",state=\"dead\"} 2\n\
+            jobs{function=\"b\",state=\"dead\"} 1\njobs{function=\"b\",state=\"queued\"} 4\n\
+            jobs_submitted_total{function=\"b\"} 9\nage 0.5\n";
+        assert_eq!(sum(text, "jobs", &["state=\"dead\""]), 3.0);
+        assert_eq!(sum(text, "jobs", &["state=\"dead\"", "function=\"b\""]), 1.0);
+        assert_eq!(sum(text, "jobs", &[]), 7.0);
+        assert_eq!((sum(text, "age", &[]), sum(text, "none", &[])), (0.5, 0.0));
+    }
+
     proptest! {
         #[test]
         fn any_text_is_survived(text in "(h_bucket)?.{0,200}") {
+            let _ = sum(&text, "h", &["le"]);
             if let Some(read) = Histogram::parse(&text, "h") {
                 let _ = read.quantile(0.99);
             }

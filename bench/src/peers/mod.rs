@@ -27,6 +27,7 @@ use crate::{interrupt, load, output};
 use results::Results;
 pub use scenario::Measure;
 use scenario::{SCENARIOS, Scenario, UPSTREAM_MS};
+pub use table::{ratio, value};
 use visit::Visitor;
 
 /// The peers cannot be measured.

@@ -88,7 +88,8 @@ impl fmt::Display for Results {
     }
 }
 
-fn value(series: &Series) -> String {
+/// Returns the median of the rounds and their range.
+pub fn value(series: &Series) -> String {
     let spread = series.spread();
     let bound = match (series.client_saturated, series.better) {
         (false, _) => "",
@@ -109,7 +110,7 @@ fn value(series: &Series) -> String {
 }
 
 /// How many times this server's figure ours is.
-fn ratio(series: &Series, ours: Option<&&Series>) -> String {
+pub fn ratio(series: &Series, ours: Option<&&Series>) -> String {
     let Some(ours) = ours.filter(|ours| ours.server != series.server) else {
         return String::new();
     };

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
@@ -109,6 +110,16 @@ impl Child {
     pub fn start(
         name: &'static str,
         core: usize,
+        command: Command,
+        scratch: TempDir,
+    ) -> Result<Self, Error> {
+        Self::start_on(name, &[core], command, scratch)
+    }
+
+    /// The same on some cores.
+    pub fn start_on(
+        name: &'static str,
+        cores: &[usize],
         mut command: Command,
         scratch: TempDir,
     ) -> Result<Self, Error> {
@@ -117,9 +128,14 @@ impl Child {
         let errors = log.try_clone().map_err(|source| Error::Scratch { name, source })?;
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         let typed = typed(&command);
-        let (started, process) = cpu::on_core(core, || (Instant::now(), command.spawn()))?;
+        let (started, process) = cpu::on_cores(cores, || (Instant::now(), command.spawn()))?;
         let process = process.map_err(|source| Error::Start { command: typed.clone(), source })?;
-        Ok(Self { process, started, command: format!("taskset -c {core} {typed}"), scratch })
+        Ok(Self {
+            process,
+            started,
+            command: format!("taskset -c {} {typed}", list(cores)),
+            scratch,
+        })
     }
 
     /// Returns its process id.
@@ -135,6 +151,26 @@ impl Child {
     /// Returns the command as one would type it, including the pinning.
     pub fn command(&self) -> &str {
         &self.command
+    }
+
+    /// Has it end by a signal, and waits for that. What it has started ends with this value.
+    pub fn end(self, signal: Signal) -> Result<(), Error> {
+        let Ok(id) = i32::try_from(self.id()) else { return Ok(()) };
+        let id = Pid::from_raw(id);
+        let _ = kill(id, signal);
+        // It is left to be waited for, so that its id is not used again.
+        let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let asked = Instant::now();
+        while waitid(Id::Pid(id), ended) == Ok(WaitStatus::StillAlive) {
+            interrupt::check()?;
+            if asked.elapsed() > READY_TIMEOUT {
+                let how = format!("did not end within {} s", READY_TIMEOUT.as_secs());
+                let (command, log) = (self.command.clone(), self.log());
+                return Err(Error::NotReady { command, how, log });
+            }
+            thread::sleep(LOOK_INTERVAL);
+        }
+        Ok(())
     }
 
     /// Waits until `ready` finds what it looks for, in the log or elsewhere.
@@ -177,6 +213,11 @@ impl Child {
         fs::read(log_path(self.scratch.path()))
             .map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
+}
+
+/// Returns cores as a command line has them.
+pub fn list(cores: &[usize]) -> String {
+    cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn log_path(scratch: &Path) -> PathBuf {

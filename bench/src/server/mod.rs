@@ -8,6 +8,7 @@ mod cargo_lambda;
 mod certificate;
 mod child;
 mod hyper;
+mod keeper;
 mod kind;
 mod nginx;
 mod null;
@@ -28,6 +29,7 @@ use crate::target::{self, Request, Target};
 #[cfg(test)]
 pub use certificate::Certificate;
 pub use child::{Child, Error as ChildError, run, scratch};
+pub use keeper::SqliteOrRedis;
 pub use kind::{Kind, PLAIN, Places, Prepared};
 pub use null::upstream;
 pub use program::{Program, bootstrap_command, server_command};
@@ -159,6 +161,12 @@ impl Server {
     fn one(child: Child, targets: Vec<Target>) -> Self {
         let commands = vec![child.command().to_owned()];
         Self { children: vec![child], targets, commands, signer: None }
+    }
+
+    /// Returns a node that has a function.
+    pub fn of(node: Node, function: &str) -> Result<Self, Error> {
+        let target = node.target(function)?;
+        Ok(Self::one(node.child, vec![target]))
     }
 
     /// Returns the address of its first function.

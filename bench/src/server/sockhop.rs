@@ -1,9 +1,11 @@
 //! Starts the product, as its user would: `serve`, then `deploy`. The processes belong to `child`.
 
 use std::fs;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::certificate::Certificate;
@@ -38,6 +40,16 @@ impl Node {
         Self::start_in(binary, options, scratch, data, None)
     }
 
+    /// The same with a worker on each of some cores, and a data folder that may outlive it.
+    pub fn start_on(
+        cores: &[usize],
+        binary: &Path,
+        options: &[&str],
+        data: PathBuf,
+    ) -> Result<Self, Error> {
+        Self::serve(cores, binary, options, child::scratch("sockhop")?, data, None)
+    }
+
     /// The same inside of TLS, with a certificate of its own.
     pub fn start_secure(binary: &Path, options: &[&str]) -> Result<Self, Error> {
         let scratch = child::scratch("sockhop")?;
@@ -55,6 +67,17 @@ impl Node {
         data: PathBuf,
         certificate: Option<&Certificate>,
     ) -> Result<Self, Error> {
+        Self::serve(&[SERVER_CORE], binary, options, scratch, data, certificate)
+    }
+
+    fn serve(
+        cores: &[usize],
+        binary: &Path,
+        options: &[&str],
+        scratch: TempDir,
+        data: PathBuf,
+        certificate: Option<&Certificate>,
+    ) -> Result<Self, Error> {
         let mut serve = Command::new(binary);
         serve.args(["serve", "--listen"]);
         match certificate {
@@ -66,9 +89,9 @@ impl Node {
                 .arg("--tls-key")
                 .arg(key),
         };
-        serve.arg("--cores").arg(SERVER_CORE.to_string());
+        serve.arg("--cores").arg(child::list(cores));
         serve.arg("--data").arg(&data).args(options);
-        let mut child = Child::start("sockhop", SERVER_CORE, serve, scratch)?;
+        let mut child = Child::start_on("sockhop", cores, serve, scratch)?;
         let base = child.wait_until(|log| url_after(log, "ready "))?;
         Ok(Self {
             child,
@@ -115,9 +138,46 @@ impl Node {
     fn lambda_api(&self) -> Result<(String, Signer), Error> {
         let url =
             self.listener("/node/lambda_api")?.map_err(|output| Error::NoLambdaApi { output })?;
+        Ok((url.trim_end_matches('/').to_owned(), Signer::new(KEY_ID, &self.token()?)))
+    }
+
+    /// What its control API wants to see over TCP.
+    pub fn token(&self) -> Result<String, Error> {
         let path = self.data.join("admin.token");
         let token = fs::read_to_string(&path).map_err(|source| Error::Token { path, source })?;
-        Ok((url.trim_end_matches('/').to_owned(), Signer::new(KEY_ID, token.trim())))
+        Ok(token.trim().to_owned())
+    }
+
+    /// Returns what `sockhop COMMAND...` prints.
+    pub fn ask(&self, command: &[&str]) -> Result<String, Error> {
+        let mut asked = Command::new(&self.binary);
+        asked.args(command);
+        Ok(self.tell(asked)?.1)
+    }
+
+    /// Runs `sockhop COMMAND...`, whose input `write` writes.
+    pub fn feed(
+        &self,
+        command: &[&str],
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let mut fed = Command::new(&self.binary);
+        fed.args(command).arg("--data").arg(&self.data);
+        fed.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let command = child::typed(&fed);
+        let failed = |source| child::Error::Start { command: command.clone(), source };
+        let mut process = fed.spawn().map_err(failed)?;
+        if let Some(input) = process.stdin.take() {
+            // Who has stopped reading has a reason, and says it.
+            let mut input = BufWriter::new(input);
+            let _ = write(&mut input).and_then(|()| input.flush());
+        }
+        let ended = process.wait_with_output().map_err(failed)?;
+        if ended.status.success() {
+            return Ok(());
+        }
+        let output = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
+        Err(Error::Told { command, status: ended.status, output })
     }
 
     /// What the node's status says of a listener, or else all of it.
@@ -140,6 +200,11 @@ impl Node {
         } else {
             Err(Error::Told { command: typed, status, output })
         }
+    }
+
+    /// Has the engine end by a signal, and waits for that.
+    pub fn end(self, signal: Signal) -> Result<(), Error> {
+        Ok(self.child.end(signal)?)
     }
 
     /// Where a function answers.

@@ -158,8 +158,9 @@ pub enum Mode {
 }
 
 impl<S: Schema> Database<S> {
-    /// Starts the thread of the database in `file`. If the file is there, the database is opened;
-    /// whether that fails is told by every answer.
+    /// Starts the thread of the database in `file`. If the file is there, the thread opens it, which
+    /// takes a while after a crash: who needs none of it does not wait. Whether it fails is told by
+    /// every answer.
     ///
     /// # Errors
     /// If the thread cannot be started.
@@ -181,11 +182,6 @@ impl<S: Schema> Database<S> {
         std::thread::Builder::new()
             .name(S::THREAD.to_owned())
             .spawn(move || writer::run(&of_thread, &work))?;
-        if mode == Mode::Owned {
-            // An error is logged there.
-            let mut state = shared.lock();
-            let _ = shared.opened(&mut state, false);
-        }
         Ok(Self { shared, queue })
     }
 

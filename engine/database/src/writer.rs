@@ -53,6 +53,13 @@ enum Order {
 
 /// Does what is in the queue, until it is told to close or nobody is left who could.
 pub(crate) fn run<S: Schema>(shared: &Arc<Shared<S>>, queue: &Receiver<Work<S>>) {
+    {
+        let mut state = shared.lock();
+        if !state.shares {
+            // An error is logged there.
+            let _ = shared.opened(&mut state, false);
+        }
+    }
     while let Ok(first) = queue.recv() {
         let mut batch = Batch { tasks: Vec::new(), done: Vec::new(), bytes: 0 };
         let mut order = batch.take(first);

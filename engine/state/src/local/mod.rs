@@ -7,6 +7,7 @@ mod task;
 mod tests;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use abi::state::{Answer, Failure};
 use database::{Counts, Database, Medium};
@@ -18,7 +19,7 @@ use crate::{Bucket, Done, DoneBuckets, Request, Store, Usage};
 
 /// The database of this node.
 #[derive(Debug)]
-pub struct Local(Database<Contents>);
+pub struct Local(Arc<Database<Contents>>);
 
 impl Local {
     /// Starts the thread of the database in `file`. If the file is there, the database is opened;
@@ -27,7 +28,7 @@ impl Local {
     /// # Errors
     /// If the thread cannot be started.
     pub fn start(file: PathBuf, mode: Mode) -> std::io::Result<Self> {
-        Database::start(file, mode).map(Self)
+        Database::start(file, mode).map(Arc::new).map(Self)
     }
 
     /// The same with a database at another place.
@@ -35,7 +36,7 @@ impl Local {
     /// # Errors
     /// The same.
     pub fn on(medium: Box<dyn Medium>, mode: Mode) -> std::io::Result<Self> {
-        Database::on(medium, mode).map(Self)
+        Database::on(medium, mode).map(Arc::new).map(Self)
     }
 
     /// From now on another engine may need the database: it is closed after each batch.
@@ -82,12 +83,24 @@ impl Store for Local {
     }
 
     fn clear(&self, bucket: Bucket, done: Done) {
-        self.0.submit(Task::Clear(bucket), done);
+        clear(&self.0, bucket, done);
     }
 
     fn buckets(&self, done: DoneBuckets) {
         done(Local::buckets(self));
     }
+}
+
+/// Removes all of a bucket, some keys at a time, so that the writes of others need not wait for all
+/// of them.
+fn clear(database: &Arc<Database<Contents>>, bucket: Bucket, done: Done) {
+    let again = Arc::clone(database);
+    let part = Task::Clear(bucket.clone());
+    let then = move |answer| match answer {
+        Answer::Keys { more: true, .. } => clear(&again, bucket, done),
+        answer => done(answer),
+    };
+    database.submit(part, Box::new(then));
 }
 
 fn unavailable(why: &str) -> Answer {

@@ -234,17 +234,16 @@ impl<'a> Tables<'a> {
         }
     }
 
-    /// Removes all of a bucket.
+    /// Removes a page of a bucket. Returns `Done` if that was all, and a page that is empty if it
+    /// has more.
     pub(super) fn clear(&mut self, bucket: &Bucket) -> Result<Answer, Fault> {
         let bucket = name(bucket);
-        // Of what a name can have, nothing sorts before the colon's successor.
-        while let Answer::Keys { keys, .. } =
-            self.entries.page(&bucket, &Position::After(String::new()))?
-            && !keys.is_empty()
-        {
-            keys.iter().try_for_each(|key| self.delete(&bucket, key))?;
-        }
-        Ok(Answer::Done)
+        let first = Position::After(String::new());
+        let Answer::Keys { keys, more } = self.entries.page(&bucket, &first)? else {
+            return Ok(Answer::Done);
+        };
+        keys.iter().try_for_each(|key| self.delete(&bucket, key))?;
+        Ok(if more { Answer::Keys { keys: Vec::new(), more } } else { Answer::Done })
     }
 
     fn usage(&mut self, bucket: &str) -> Result<Usage, Fault> {

@@ -11,6 +11,7 @@ use crate::{Bucket, Request};
 /// Something that is done in a transaction.
 pub(super) enum Task {
     Request(Request),
+    /// Remove some keys of a bucket. The answer says whether it has more.
     Clear(Bucket),
 }
 

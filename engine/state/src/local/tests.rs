@@ -125,6 +125,30 @@ fn buckets_do_not_see_one_another() {
 }
 
 #[test]
+fn a_large_bucket_is_cleared_beside_the_writes_of_others() {
+    let (_folder, file) = place();
+    let store = Arc::new(started(&file));
+    for part in 0..3 {
+        let entries = (0..1000).map(|at| (format!("{part}-{at}"), Vec::new())).collect();
+        assert_eq!(perform(&store, Operation::SetMany { entries }), Answer::Done);
+    }
+    let (done, ended) = channel();
+    let (of_clear, of_set, at_once) = (done.clone(), done, Arc::clone(&store));
+    // On the thread of the database, so that it finds both in its queue.
+    let first = move |_| {
+        at_once.clear(own(), Box::new(move |answer| drop(of_clear.send(("clear", answer)))));
+        let bucket = Bucket::Shared("other".to_owned());
+        let other = Request { bucket, quota: Quota::NONE, operation: set("a", b"1") };
+        at_once.submit(other, Box::new(move |answer| drop(of_set.send(("set", answer)))));
+    };
+    store.submit(request(set("a", b"1")), Box::new(first));
+    assert_eq!(ended.recv().unwrap(), ("set", Answer::Done));
+    assert_eq!(ended.recv().unwrap(), ("clear", Answer::Done));
+    let left = store.buckets().unwrap();
+    assert_eq!(left, [(Bucket::Shared("other".to_owned()), Usage { keys: 1, bytes: 2 })]);
+}
+
+#[test]
 fn a_swap_takes_place_only_if_nothing_has_changed() {
     let (_folder, file) = place();
     let store = started(&file);
