@@ -15,6 +15,7 @@ use api::functions::VersionDetails;
 use api::options::Options;
 use bytesize::ByteSize;
 use clap::Args;
+use host::printable;
 use uuid::Uuid;
 
 use super::build;
@@ -201,8 +202,9 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
         print_json(&json);
         return Ok(());
     }
-    differences(&deployed).iter().for_each(|line| eprintln!("{line}"));
-    deployed.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    let notes = deployed.notes.iter().map(|note| format!("note: {note}"));
+    let told = differences(&deployed).into_iter().chain(notes);
+    told.for_each(|line| eprintln!("{}", printable::line(&line)));
     let active = if deploy.no_activate { ", not active" } else { "" };
     say!(
         "deployed {name}, version v{number} {version}{active}, in {:.2} s",

@@ -57,7 +57,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::address::Target;
 use compile::child::{self, Files, Processor};
-use host::log;
+use host::{log, printable};
 
 /// What `--version` prints behind the name.
 const VERSION: &str = match abi::OPTIMISED {
@@ -182,9 +182,10 @@ pub(crate) struct Show {
 #[error("{0}")]
 pub(crate) struct Misused(String);
 
-/// Prints a line. A reader that has seen enough, as `head` has, ends the command without a word.
-fn print_line(line: fmt::Arguments<'_>) {
-    end_if_unwritten(writeln!(io::stdout(), "{line}"));
+/// Prints lines, with what a node, or a guest, may have said in them. A reader that has seen enough,
+/// as `head` has, ends the command without a word.
+fn print_line(lines: fmt::Arguments<'_>) {
+    end_if_unwritten(writeln!(io::stdout(), "{}", printable::lines(&lines.to_string())));
 }
 
 /// Prints bytes as they are, in the same way.
