@@ -316,13 +316,13 @@ impl Names {
 }
 
 /// Events as they come (Server-Sent Events, HTML 9.2.6).
-struct Events {
+pub(super) struct Events {
     body: Incoming,
     text: Vec<u8>,
 }
 
 impl Events {
-    async fn open(node: &Node, query: LogsQuery) -> anyhow::Result<Self> {
+    pub(super) async fn open(node: &Node, query: LogsQuery) -> anyhow::Result<Self> {
         let call = GetLogs::at().with(&query);
         let response = node.request(Method::GET, call.path(), &[], Bytes::new()).await?;
         if !response.status().is_success() {
@@ -336,7 +336,7 @@ impl Events {
     }
 
     /// The next event: its name, empty for none, and its data. None at the end.
-    async fn next(&mut self) -> anyhow::Result<Option<(String, String)>> {
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<(String, String)>> {
         loop {
             while let Some(end) = self.text.windows(2).position(|two| two == b"\n\n") {
                 let event: Vec<u8> = self.text.drain(..end + 2).collect();

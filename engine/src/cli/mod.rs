@@ -2,7 +2,8 @@
 //! through [`mod@client`]; [`address`] says where it is, [`tls`] how it is reached from afar.
 //!
 //! [`new`] begins a project, [`build`] builds one, and [`dev`] runs one while it is worked on, with
-//! [`watch`], which sees what changes. [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
+//! [`watch`], which sees what changes. [`run`](mod@run) runs one without a node;
+//! [`private_node`] is the node that both start. [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
 //! is, [`native`] makes a zip of a folder, [`urls`] where it can be called. [`show`] prints what
 //! there is, [`mod@invoke`] calls a function, [`remove`] removes one and restores it, [`versions`]
 //! is for versions and aliases, [`secret`] for secrets, [`kv`] for state, [`domain`] for hosts,
@@ -36,8 +37,10 @@ mod native;
 mod new;
 mod print;
 mod progress;
+mod private_node;
 mod project;
 mod remove;
+mod run;
 mod secret;
 mod serve;
 mod shell;
@@ -90,6 +93,8 @@ pub(crate) enum Command {
     Build(build::Build),
     /// Run a project while it is worked on, built and deployed anew at each change
     Dev(dev::Dev),
+    /// Run what would be deployed without a node: serve it, or run a command once
+    Run(Box<run::Run>),
     /// List the functions of the node
     List(show::List),
     /// Show one function
@@ -234,6 +239,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Build(wanted) => client::block_on(async { Ok(build::run(wanted).await?) }),
         Command::Dev(wanted) => client::block_on(dev::run(wanted)),
         Command::Deploy(deploy) => client::block_on(deploy::run(*deploy)),
+        Command::Run(wanted) => client::block_on(run::run(*wanted)),
         Command::List(show) => client::block_on(show::list(show)),
         Command::Inspect { name, show } => client::block_on(show::inspect(name, show)),
         Command::Remove(remove) => client::block_on(remove::run(remove)),

@@ -13,6 +13,7 @@ mod stdout;
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 
+use abi::function::Output;
 use tracing::dispatcher::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 use wasmtime::{InstancePre, Store};
@@ -67,6 +68,11 @@ pub(super) async fn handle(
     .await;
     stdin.end();
     match ended {
+        Err(error) if let (Output::Always, Some(I32Exit(code))) = (spec.output, error.downcast_ref()) =>
+        {
+            store.data().exited(*code);
+            stdout.finish().map_err(wasmtime::Error::from)
+        }
         Err(error) if !matches!(error.downcast_ref(), Some(I32Exit(0))) => Err(error),
         _ => stdout.finish().map_err(wasmtime::Error::from),
     }
