@@ -239,10 +239,7 @@ fn tell(deploy: &Deploy, sent: Sent) -> anyhow::Result<()> {
     let told = differences(&deployed).into_iter().chain(notes);
     told.for_each(|line| eprintln!("{}", printable::line(&line)));
     let active = if deploy.no_activate { ", not active" } else { "" };
-    say!(
-        "deployed {name}, version v{number} {version}{active}, in {:.2} s",
-        took.as_secs_f64()
-    );
+    say!("deployed {name}, version v{number} {version}{active}, in {:.2} s", took.as_secs_f64());
     if instances.starts_with("reuse=") {
         eprintln!(
             "note: an instance that still holds its request is not reused, as those of JavaScript and Python are as a rule; \

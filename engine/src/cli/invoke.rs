@@ -14,9 +14,9 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Response};
 
+use super::Target;
 use super::client::{Node, OTHER_BUILD, reason};
 use super::print::Bytes as Printed;
-use super::Target;
 
 #[derive(Debug, Args)]
 pub(crate) struct Invoke {

@@ -71,7 +71,7 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
                 false => {
                     let lines = lines(&answer.read()?);
                     lines.iter().for_each(|line| say!("{}", printable::line(line)));
-                },
+                }
             }
             Ok(())
         }

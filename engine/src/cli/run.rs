@@ -3,7 +3,9 @@
 //! ends with its exit code. Owns the node and its folder.
 
 use std::cell::Cell;
+use std::fs::Permissions;
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
@@ -54,8 +56,11 @@ pub(super) async fn run(run: Run) -> anyhow::Result<()> {
     let Run { given, listen, mut options, passed } = run;
     options.args.extend(passed);
     let mut stop = Stop::watch()?;
-    let folder = tempfile::Builder::new().prefix("sockhop-run-").tempdir();
-    let folder = folder.context("no temporary folder can be made")?;
+    let folder = tempfile::Builder::new()
+        .prefix("sockhop-run-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
+        .context("no temporary folder can be made")?;
     let (data, serves) = (folder.path().to_owned(), Cell::new(false));
     let address = listen.as_deref().unwrap_or("127.0.0.1:0");
     // If this process is killed, nobody but the node is there to remove the folder.

@@ -116,8 +116,7 @@ impl Filter {
         let has = |text: &Vec<u8>| {
             text.is_empty() || line.text.windows(text.len()).any(|part| part == text.as_slice())
         };
-        self.stream.is_none_or(|stream| line.stream == stream)
-            && self.text.as_ref().is_none_or(has)
+        self.stream.is_none_or(|stream| line.stream == stream) && self.text.as_ref().is_none_or(has)
     }
 }
 
