@@ -58,6 +58,12 @@ impl Stream {
     /// All of them, by their numbers.
     pub const ALL: [Self; 3] = [Self::Stdout, Self::Stderr, Self::Node];
 
+    /// The one that is called so.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stream| stream.name() == name)
+    }
+
     /// What it is called.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -89,6 +89,23 @@ impl Running {
         Self { child, what, stdout, stderr: Capture::of(File::from(terminal.master)), status: None }
     }
 
+    /// The same with the terminal as its stdout, and stderr captured apart from it.
+    pub fn printing_to_terminal(command: &mut Command, kind: &str) -> Self {
+        let terminal = openpty(None, None).expect("the kernel has a terminal for us");
+        let what = format!("{command:?}");
+        let started = command
+            .env("TERM", kind)
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(terminal.slave))
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = started.unwrap_or_else(|e| panic!("cannot start {what}: {e}"));
+        // The command holds a copy of the terminal, which would never end.
+        command.stdout(Stdio::null());
+        let stderr = Capture::of(child.stderr.take().expect("piped above"));
+        Self { child, what, stdout: Capture::of(File::from(terminal.master)), stderr, status: None }
+    }
+
     /// Returns the pid of the child.
     pub fn pid(&self) -> u32 {
         self.child.id()

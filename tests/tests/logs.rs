@@ -15,7 +15,7 @@ use harness::disk::{SmallDisk, segments, spooled};
 use harness::node::sockhop;
 use harness::running::{Running, kill_now};
 use harness::s3::Server;
-use harness::{Node, NodeBuilder, guests, wait};
+use harness::{Node, NodeBuilder, guests, http2, native, wait};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -208,25 +208,34 @@ fn what_a_guest_does_after_its_reply_is_recorded() {
 fn an_invocation_is_found_as_soon_as_its_reply_has_arrived() {
     let node = node_with(Node::build(), &["hello", "echo-p3", "cmd"]);
     node.deploy("hello", "own", &["--isolation", "process"]);
-    // The first calls load modules, and start a worker.
-    for name in ["hello", "echo-p3", "cmd", "own"] {
+    native::deploy(&node, "hello-lambda", "lambda", "lambda", &[]);
+    native::deploy(&node, "hello-server", "server", "server", &[]);
+    // The first calls load modules, and start workers.
+    for name in ["hello", "echo-p3", "cmd", "own", "lambda", "server"] {
         let target = format!("/{name}/count");
         invoke(&node, &target);
+        let expect_found = |id: &str| {
+            let one = node.cli(&["logs", id, "--json"]).expect_code(0).stdout;
+            let one: Value = serde_json::from_str(&one).unwrap();
+            assert_eq!(one["record"]["invocation"], id, "{name}: {one:#}");
+        };
         for kept in [false, true] {
             let mut connection = node.connect();
             if kept {
                 connection.get(&target);
             }
-            let id = connection.get(&target).head.invocation_id().to_owned();
-            let one = node.cli(&["logs", &id, "--json"]).expect_code(0).stdout;
-            let one: Value = serde_json::from_str(&one).unwrap();
-            assert_eq!(one["record"]["invocation"], id.as_str(), "{name}: {one:#}");
+            expect_found(connection.get(&target).head.invocation_id());
             let id = connection.get(&target).head.invocation_id().to_owned();
             let all = node.cli(&["logs", name]).expect_code(0).stdout;
             assert!(
                 all.lines().last().is_some_and(|line| line.contains(&id)),
                 "{name}: {id} is not in {all}"
             );
+        }
+        let http2 = http2::Client::plain(node.addresses()[0]);
+        for _ in 0..4 {
+            let reply = http2.get(&target);
+            expect_found(reply.headers["sockhop-invocation-id"].to_str().unwrap());
         }
     }
     node.stop();
@@ -424,6 +433,64 @@ fn a_follower_is_told_what_comes_from_every_worker() {
     node.stop();
     let ended = follower.finish(SOON).expect_error(&["the node"]);
     assert!(!ended.stderr.contains("note:"), "{ended:#?}");
+}
+
+#[test]
+fn several_functions_are_followed_with_their_names_and_chosen_by_stream_and_text() {
+    let node = node_with(Node::build(), &["inspect", "hello", "cmd"]);
+    let follow = |arguments: &[&str], terminal: Option<&str>| {
+        let mut command = sockhop();
+        command.args(["logs", "-f", "--data"]).arg(node.data()).args(arguments);
+        command.env_remove("NO_COLOR");
+        match terminal {
+            Some(kind) => Running::printing_to_terminal(&mut command, kind),
+            None => Running::spawn(&mut command),
+        }
+    };
+    let two = follow(&["inspect", "cmd"], None);
+    let all = follow(&[], Some("xterm"));
+    let plain = follow(&[], Some("dumb"));
+    let errors = follow(&["--stream", "stderr", "--text", "wanted"], None);
+    let json = follow(&["--json"], Some("xterm"));
+    // Each has told of this one when it follows.
+    let begun = invoke(&node, "/cmd/?eprint=wanted+to+begin");
+    for follower in [&two, &all, &plain, &errors, &json] {
+        wait::until("it follows", SOON, || follower.stdout().contains(&begun).then_some(()));
+    }
+    let ids = [
+        invoke(&node, "/inspect/"),
+        invoke(&node, "/hello/"),
+        invoke(&node, "/cmd/?eprint=%1b[31mwanted%c2%9b&eprint=not"),
+    ];
+    let last = invoke(&node, "/cmd/?eprint=wanted+at+last");
+    for follower in [&two, &all, &plain, &errors, &json] {
+        wait::until("it has all", SOON, || follower.stdout().contains(&last).then_some(()));
+    }
+    let text = two.stdout();
+    assert!(text.contains(&format!("Z  inspect  {}  stdout  inspect stdout", ids[0])), "{text}");
+    assert!(
+        text.contains(&format!("Z  cmd      {}  ", ids[2])) && !text.contains(&ids[1]),
+        "{text}"
+    );
+    assert!(!text.contains('\x1b') && text.contains("\\u{1b}[31mwanted\\u{9b}"), "{text}");
+    let text = all.stdout();
+    assert!(text.contains(&format!("\x1b[36mcmd    \x1b[0m  {}", ids[2])), "{text:?}");
+    assert!(text.contains(&format!("hello\x1b[0m  {}", ids[1])) || text.contains("hello  \x1b[0m"));
+    assert!(!text.contains("\x1b[31m") && !text.contains('\u{9b}'), "{text:?}");
+    let text = plain.stdout();
+    assert!(!text.contains('\x1b') && ids.iter().all(|id| text.contains(id)), "{text:?}");
+    let text = errors.stdout();
+    assert_eq!(text.lines().count(), 3, "{text}");
+    let text = json.stdout();
+    let entries = harness::running::records(&text);
+    assert!(entries.iter().any(|entry| entry["text"] == "\x1b[31mwanted\u{9b}"), "{text}");
+    assert!(!text.contains('\u{9b}') && !text.contains('\x1b'), "{text:?}");
+    let both = node.cli(&["logs", "hello", "cmd", "--text", "wanted"]).expect_code(0).stdout;
+    assert_eq!(both.lines().count(), 3, "{both}");
+    node.cli(&["logs", "hello", "No Name"]).expect_error(&["no function's name"]);
+    assert_eq!(node.cli(&["logs", "--stream", "x"]).code, Some(2));
+    drop((two, all, plain, errors, json));
+    node.stop();
 }
 
 #[test]

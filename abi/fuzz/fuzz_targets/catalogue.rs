@@ -238,7 +238,7 @@ fn spec(input: &mut Unstructured<'_>) -> Result<Spec> {
         env: input.arbitrary()?,
         config: input.arbitrary()?,
         args: input.arbitrary()?,
-        output: if input.arbitrary()? { Output::Raw } else { Output::Cgi },
+        output: *input.choose(&[Output::Raw, Output::Cgi, Output::Always])?,
         allow_outbound: input.arbitrary()?,
         kv: input.arbitrary()?,
         handler: input.arbitrary()?,

@@ -26,7 +26,7 @@ pub use kind::{ArchivedKind, FileKind, Kind};
 pub use limits::{ArchivedFunctionLimits, FunctionLimits, Limit, OutOfRange};
 pub use network_mode::{ArchivedNetworkMode, NetworkMode};
 pub use options::{LimitOptions, has_limit};
-pub use output::{ArchivedOutput, Output};
+pub use output::{ArchivedOutput, Output, exit_code, exit_line};
 pub use websocket::{ArchivedWebSocketMode, WebSocketMode};
 
 #[cfg(all(test, feature = "clap", feature = "schemars"))]

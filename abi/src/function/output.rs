@@ -24,7 +24,23 @@ pub enum Output {
     Raw,
     /// Headers, an empty line, and the body (RFC 3875 6).
     Cgi,
+    /// The reply's body, from its first byte on and whatever the exit code, which is in the log.
+    Always,
 }
+
+/// Returns the line of the log about the exit code of a command whose output is [`Output::Always`].
+#[must_use]
+pub fn exit_line(code: i32) -> String {
+    format!("{EXIT_LINE}{code}]")
+}
+
+/// Returns the exit code in a line by [`exit_line`].
+#[must_use]
+pub fn exit_code(line: &str) -> Option<i32> {
+    line.strip_prefix(EXIT_LINE)?.strip_suffix(']')?.parse().ok()
+}
+
+const EXIT_LINE: &str = "[exit code ";
 
 impl Output {
     /// Returns the output's name in JSON and on the command line.
@@ -33,6 +49,20 @@ impl Output {
         match self {
             Self::Raw => "raw",
             Self::Cgi => "cgi",
+            Self::Always => "always",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_code_is_read_as_it_is_written() {
+        for code in [0, 1, 255, i32::MIN] {
+            assert_eq!(exit_code(&exit_line(code)), Some(code));
+        }
+        assert_eq!(exit_code("[exit code x]"), None);
     }
 }

@@ -16,9 +16,15 @@ pub const NOTE_EVENT: &str = "note";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogsQuery {
-    /// Only entries of this function.
+    /// Only entries of this function, or of several: `a,b`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
+    /// Only lines of this stream: `stdout`, `stderr`, or `node`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
+    /// Only lines with this text in them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// Only entries from this time on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,

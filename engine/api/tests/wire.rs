@@ -227,6 +227,7 @@ fn the_log() {
     same::<OneInvocation>(with(one, &json!({ "record": invocation, "after": after })));
     same::<LogsQuery>(json!({}));
     same::<LogsQuery>(json!({ "function": "f", "limit": 1, "newest": true, "follow": true }));
+    same::<LogsQuery>(json!({ "function": "a,b", "stream": "stderr", "text": "t" }));
 }
 
 #[test]

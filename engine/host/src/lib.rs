@@ -19,6 +19,7 @@ pub mod lock;
 pub mod log;
 pub mod memory;
 pub mod node_id;
+pub mod printable;
 pub mod private_file;
 pub mod probe;
 pub mod socket_file;

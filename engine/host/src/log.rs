@@ -17,6 +17,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt as form, reload};
 
+use crate::printable;
+
 /// The filter by default.
 pub const DEFAULT: &str = "info";
 /// The client of NATS logs what the node says of it, too, and at `debug` what functions keep. A filter
@@ -181,6 +183,7 @@ pub fn worker_environment() -> Vec<(&'static str, String)> {
 pub fn say_failure(text: &str) {
     match LOG.get() {
         Some(Log { format: Format::Json, .. }) => tracing::error!("{text}"),
-        _ => eprintln!("error: {text}"),
+        // A node, or a guest, may have said a part of it.
+        _ => eprintln!("error: {}", printable::lines(text)),
     }
 }

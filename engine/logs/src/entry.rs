@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use abi::spool::{Record, Stream};
 use api::logs::{After, Entry, Invocation, Line};
+use host::printable::line as printable;
 use uuid::Uuid;
 
 /// The place of a record in the order of all records: by time, and within one moment by segment and
@@ -111,16 +112,6 @@ pub fn bytes(entry: &Entry) -> usize {
         Entry::After(_) | Entry::Gap { .. } => 0,
     };
     OTHERS + more
-}
-
-/// Returns `text` with control characters escaped. What a guest wrote must not move the cursor of a
-/// terminal, nor forge a second line.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(
-            |c| if c.is_control() && c != '\t' { c.escape_default().to_string() } else { c.into() },
-        )
-        .collect()
 }
 
 /// Returns a line for a person: its stream and its text.

@@ -162,8 +162,10 @@ fn write(logs: &Logs, function: &str, status: u16, count: usize) -> Vec<Invocati
 
 fn filter(function: &str) -> Filter {
     Filter {
-        function: Some(function.to_owned()),
+        functions: vec![function.to_owned()],
         status: None,
+        stream: None,
+        text: None,
         times: Times { first_us: 0, last_us: u64::MAX },
     }
 }
@@ -274,7 +276,7 @@ async fn entries_come_in_order_by_pages_of_any_size_from_everywhere() {
     let failed = Filter { status: Some("5xx".parse().unwrap()), ..filter("f") };
     assert_eq!(all(&logs, &failed, 7).await.len(), 40);
     assert_eq!(
-        all(&logs, &Filter { function: None, ..filter("") }, 999).await.len(),
+        all(&logs, &Filter { functions: Vec::new(), ..filter("") }, 999).await.len(),
         2 * (700 + 700 + 40)
     );
 }

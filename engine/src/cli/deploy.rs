@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use abi::function::Kind;
 use anyhow::{Context as _, bail};
-use api::cron::CronOptions;
+use api::cron::{CronOptions, ListedCron};
 use api::deploys::{
     ARTEFACT_PART, DeployQuery, DeployedVersion, OPTIONS_PART, OptionChange, VersionBefore,
 };
@@ -15,10 +16,11 @@ use api::functions::VersionDetails;
 use api::options::Options;
 use bytesize::ByteSize;
 use clap::Args;
+use host::printable;
 use uuid::Uuid;
 
 use super::build;
-use super::client::Node;
+use super::client::{Answer, Node};
 use super::cron;
 use super::domain;
 use super::native;
@@ -61,30 +63,68 @@ pub(crate) struct Deploy {
 impl Deploy {
     /// A deploy of all that is in `folder`, as its `sockhop.toml` says, and already built.
     pub(super) fn of_built(folder: &Path, target: Target) -> Self {
-        Self {
-            given: Some(folder.to_owned()),
-            no_build: true,
-            options: Options::default(),
-            no_activate: false,
-            no_trial: false,
-            json: false,
-            target,
-        }
+        let built = Self::untried(Some(folder.to_owned()), Options::default(), target);
+        Self { no_build: true, no_trial: false, ..built }
+    }
+
+    /// A deploy of what is given to a node on which nobody calls it yet.
+    pub(super) fn untried(given: Option<PathBuf>, options: Options, target: Target) -> Self {
+        let (no_build, no_activate, no_trial, json) = (false, false, true, false);
+        Self { given, no_build, options, no_activate, no_trial, json, target }
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        &self.target
     }
 }
 
 /// A function that is ready to be sent.
-struct Ready {
-    name: String,
-    options: Options,
+pub(super) struct Ready {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) options: Options,
     artefact: Vec<u8>,
     /// The schedules of its `sockhop.toml`, if there is one.
     cron: Option<Vec<CronOptions>>,
 }
 
+/// What has become of a function that was sent.
+pub(super) struct Sent {
+    answer: Answer<DeployedVersion>,
+    deployed: DeployedVersion,
+    took: Duration,
+    scheduled: Vec<ListedCron>,
+    pub(super) urls: Vec<String>,
+}
+
 /// Sends what is to be deployed to the node: one function, or all of a project one after another.
 /// All are looked at before the first is sent.
 pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
+    let ready = prepare(&deploy).await?;
+    let several = ready.len() > 1;
+    let names: Vec<String> = ready.iter().map(|function| function.name.clone()).collect();
+    let node = Node::new(&deploy.target);
+    for (at, function) in ready.into_iter().enumerate() {
+        let size = ByteSize(function.artefact.len() as u64).display().iec();
+        eprintln!("deploying {}: {size} ...", function.name);
+        match send(&deploy, &node, function).await {
+            Err(error) if several => {
+                let (done, left) = names.split_at(at);
+                let done = if done.is_empty() { "none".to_owned() } else { done.join(", ") };
+                bail!(
+                    "{}: {error:#}\ndeployed: {done}; not deployed: {}",
+                    names[at],
+                    left.join(", ")
+                );
+            }
+            sent => tell(&deploy, sent?)?,
+        }
+    }
+    Ok(())
+}
+
+/// Builds what is to be deployed, and looks at it.
+pub(super) async fn prepare(deploy: &Deploy) -> anyhow::Result<Vec<Ready>> {
     let folder = deploy.given.as_deref().unwrap_or(Path::new("."));
     if !deploy.no_build
         && folder.is_dir()
@@ -101,26 +141,7 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
     if let Some(path) = projects.iter().find_map(|project| project.read.as_ref()) {
         eprintln!("using {}", path.display());
     }
-    let several = projects.len() > 1;
-    let ready = projects.into_iter().map(|project| ready(project, &deploy.options));
-    let ready: Vec<Ready> = ready.collect::<anyhow::Result<_>>()?;
-    let names: Vec<String> = ready.iter().map(|function| function.name.clone()).collect();
-    let node = Node::new(&deploy.target);
-    for (at, function) in ready.into_iter().enumerate() {
-        match send(&deploy, &node, function).await {
-            Err(error) if several => {
-                let (done, left) = names.split_at(at);
-                let done = if done.is_empty() { "none".to_owned() } else { done.join(", ") };
-                bail!(
-                    "{}: {error:#}\ndeployed: {done}; not deployed: {}",
-                    names[at],
-                    left.join(", ")
-                );
-            }
-            sent => sent?,
-        }
-    }
-    Ok(())
+    projects.into_iter().map(|project| ready(project, &deploy.options)).collect()
 }
 
 /// Looks at a function here: that costs nothing, and the answer needs no node, which looks again.
@@ -161,12 +182,12 @@ fn ready(project: Project, given: &Options) -> anyhow::Result<Ready> {
     let kind =
         inspect(&artefact, options.kind).with_context(|| format!("{file:?} cannot be deployed"))?;
     options.check(kind).with_context(|| format!("function {name:?}"))?;
-    Ok(Ready { name, options, artefact, cron: is_project.then_some(cron) })
+    Ok(Ready { name, kind, options, artefact, cron: is_project.then_some(cron) })
 }
 
-async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<()> {
-    let Ready { name, options, artefact, cron } = function;
-    eprintln!("deploying {name}: {} ...", ByteSize(artefact.len() as u64).display().iec());
+/// Sends a function to the node.
+pub(super) async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<Sent> {
+    let Ready { name, options, artefact, cron, .. } = function;
     let started = Instant::now();
     let id = Uuid::now_v7();
     let boundary = format!("sockhop-{}", id.simple());
@@ -185,12 +206,25 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
         })?,
         None => Vec::new(),
     };
-    let VersionDetails { version, number, previews, instances, .. } = &deployed.version;
-    let reference = if deploy.no_activate { format!("@v{number}") } else { String::new() };
-    let urls = match deploy.no_activate && !*previews {
+    let urls = match deploy.no_activate && !deployed.version.previews {
         true => Vec::new(),
-        false => urls_at(node, &name, &reference).await?,
+        false => urls_at(node, &name, &reference(deploy, &deployed)).await?,
     };
+    Ok(Sent { answer, deployed, took: started.elapsed(), scheduled, urls })
+}
+
+/// What is behind the name of a version that the bare name does not mean.
+fn reference(deploy: &Deploy, deployed: &DeployedVersion) -> String {
+    match deploy.no_activate {
+        true => format!("@v{}", deployed.version.number),
+        false => String::new(),
+    }
+}
+
+/// Says what has become of a function.
+fn tell(deploy: &Deploy, sent: Sent) -> anyhow::Result<()> {
+    let Sent { answer, deployed, took, scheduled, urls } = sent;
+    let VersionDetails { name, version, number, instances, .. } = &deployed.version;
     if deploy.json {
         let mut json = answer.json;
         if let Some(fields) = json.as_object_mut() {
@@ -201,13 +235,11 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
         print_json(&json);
         return Ok(());
     }
-    differences(&deployed).iter().for_each(|line| eprintln!("{line}"));
-    deployed.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    let notes = deployed.notes.iter().map(|note| format!("note: {note}"));
+    let told = differences(&deployed).into_iter().chain(notes);
+    told.for_each(|line| eprintln!("{}", printable::line(&line)));
     let active = if deploy.no_activate { ", not active" } else { "" };
-    say!(
-        "deployed {name}, version v{number} {version}{active}, in {:.2} s",
-        started.elapsed().as_secs_f64()
-    );
+    say!("deployed {name}, version v{number} {version}{active}, in {:.2} s", took.as_secs_f64());
     if instances.starts_with("reuse=") {
         eprintln!(
             "note: an instance that still holds its request is not reused, as those of JavaScript and Python are as a rule; \
@@ -219,7 +251,7 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
         say!("{url}");
     }
     if urls.is_empty() {
-        say!("sockhop invoke {name}{reference}");
+        say!("sockhop invoke {name}{}", reference(deploy, &deployed));
     }
     Ok(())
 }

@@ -2,36 +2,26 @@
 //! change, with the functions' logs. While a build fails, the version before goes on.
 //!
 //! One loop: wait for a change, build, deploy. A signal drops it, and with that the build that runs;
-//! then the node is ended. Owns the node's process and the watches of the folder.
+//! then the node is ended. Owns the watches of the folder.
 
 use std::collections::HashMap;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use abi::message::Digest;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use host::files;
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::client::Node;
 use super::deploy::{self, Deploy};
+use super::private_node::{PrivateNode, Ready, Stop};
 use super::project::{self, Builds};
 use super::watch::Watch;
 use super::{Misused, Target, build, logs};
 
 /// The node's data folder in the project. It stays, and with it what was compiled.
 const DATA: &str = ".sockhop";
-/// How long requests in flight may take at the end, and then the node.
-const DRAIN: &str = "1s";
-const END: Duration = Duration::from_secs(10);
 /// How many files are named that have set off a build.
 const NAMED: usize = 3;
 
@@ -57,60 +47,19 @@ pub(super) async fn run(dev: Dev) -> anyhow::Result<()> {
     let found = found.ok_or_else(|| {
         Misused(format!("{folder:?} has no sockhop.toml; `sockhop new` begins a project"))
     })?;
-    let mut ended = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
-        .map(signal)
-        .into_iter()
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut stop = Stop::watch()?;
     let data = folder.join(DATA);
     files::create_folder(&data).with_context(|| format!("{data:?} cannot be made"))?;
     // Whatever else the project ignores.
     files::write(&data.join(".gitignore"), b"*\n")?;
-    let (mut child, ready) = start(&data, &dev.listen)?;
-    let stopped = {
-        let [interrupt, terminate, hangup] = &mut ended[..] else { bail!("three signals") };
-        tokio::select! {
-            _ = interrupt.recv() => Ok(()),
-            _ = terminate.recv() => Ok(()),
-            _ = hangup.recv() => Ok(()),
-            status = child.wait() => Err(anyhow::anyhow!(
-                "the node has ended with {}; what it said stands above", status?
-            )),
-            failed = work(&folder, &data, found, ready, !dev.no_logs) => failed,
-        }
+    let (mut node, ready) = PrivateNode::start(&data, &dev.listen, &[])?;
+    let stopped = tokio::select! {
+        _ = stop.asked() => Ok(()),
+        failed = node.ended() => Err(failed),
+        failed = work(&folder, &data, found, ready, !dev.no_logs) => failed,
     };
-    end(&mut child).await;
+    node.end().await;
     stopped
-}
-
-/// Starts the node. Returns it, and its stdout, on which it says that it is ready.
-fn start(data: &Path, listen: &str) -> anyhow::Result<(Child, tokio::process::ChildStdout)> {
-    let mut command = std::process::Command::new("/proc/self/exe");
-    command.arg0("sockhop").args(["serve", "--log", "warn", "--drain-timeout", DRAIN]);
-    command.args(["--versions-kept", "1", "--versions-kept-for", "1s", "--listen", listen]);
-    command.arg("--data").arg(data);
-    // It is a node of the project's, whatever this shell says of another.
-    for (name, _) in std::env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"SOCKHOP_") {
-            command.env_remove(name);
-        }
-    }
-    // Ctrl-C is for this process, which ends the node in order.
-    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
-    // SAFETY: between fork and exec there is this one system call, about the new process alone.
-    unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGTERM)?)) };
-    let mut child =
-        Command::from(command).kill_on_drop(true).spawn().context("the node cannot be started")?;
-    let stdout = child.stdout.take().context("the node has no stdout")?;
-    Ok((child, stdout))
-}
-
-async fn end(child: &mut Child) {
-    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        if tokio::time::timeout(END, child.wait()).await.is_err() {
-            let _ = child.kill().await;
-        }
-    }
 }
 
 /// Builds and deploys, at once and then at each change.
@@ -118,19 +67,14 @@ async fn work(
     folder: &Path,
     data: &Path,
     found: Builds,
-    stdout: tokio::process::ChildStdout,
+    ready: Ready,
     shows_logs: bool,
 ) -> anyhow::Result<()> {
     let patterns = patterns(&found);
     let mut watch = Watch::new(folder, &patterns, found.sources)?;
     // While the node starts.
     let mut built = rebuild(folder).await;
-    let mut lines = BufReader::new(stdout).lines();
-    while let Some(line) = lines.next_line().await? {
-        if line.starts_with("ready ") {
-            break;
-        }
-    }
+    ready.wait().await?;
     let target = Target::of_data(data.to_owned());
     let working = async {
         let mut deployed = Deployed::default();

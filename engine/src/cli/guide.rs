@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use clap::Args;
 use termimad::MadSkin;
 
-use super::Misused;
+use super::{Misused, print};
 
 /// A page of the manual: the name that it is asked for by, and its text as Markdown, whose first
 /// line is `# TITLE: SUMMARY`.
@@ -134,14 +134,14 @@ fn show(text: &str) -> io::Result<()> {
         text.lines().for_each(|line| say!("{line}"));
         return Ok(());
     }
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let skin = if plain { MadSkin::no_style() } else { MadSkin::default() };
+    let coloured = print::has_colours(&io::stdout());
+    let skin = if coloured { MadSkin::default() } else { MadSkin::no_style() };
     let columns = termimad::terminal_size().0.min(COLUMNS_MAX);
     let rendered = skin.text(&joined(text), Some(usize::from(columns))).to_string();
     if page(&rendered)? {
         return Ok(());
     }
-    rendered.lines().for_each(|line| say!("{line}"));
+    super::print_bytes(rendered.as_bytes());
     Ok(())
 }
 

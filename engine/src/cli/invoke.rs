@@ -14,8 +14,9 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Response};
 
+use super::Target;
 use super::client::{Node, OTHER_BUILD, reason};
-use super::{Target, print_bytes};
+use super::print::Bytes as Printed;
 
 #[derive(Debug, Args)]
 pub(crate) struct Invoke {
@@ -73,14 +74,15 @@ pub(super) async fn run(invoke: Invoke) -> anyhow::Result<()> {
         let bytes = response.into_body().collect().await?.to_bytes();
         bail!("{}", reason(&bytes).unwrap_or_else(|| "the node gave no answer".to_owned()));
     };
+    let mut printed = Printed::new();
     if invoke.include {
-        print_bytes(&head(&response));
+        printed.print(&head(&response));
     }
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
         let frame = frame.context("the reply was cut short")?;
         if let Some(data) = frame.data_ref() {
-            print_bytes(data);
+            printed.print(data);
         }
     }
     if status.is_client_error() || status.is_server_error() {

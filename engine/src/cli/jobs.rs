@@ -5,6 +5,7 @@ use abi::invocation_id::InvocationId;
 use api::endpoints::{CancelJob, GetJob, ListJobs, RetryJob};
 use api::jobs::{Job, JobAttempt, JobState, JobsQuery};
 use clap::{Args, Subcommand};
+use host::printable;
 
 use super::client::Node;
 use super::print::{counted, print_json, table, when};
@@ -67,7 +68,10 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
             let answer = Node::new(&show.target).call(GetJob::at(&id.to_string())).await?;
             match show.json {
                 true => print_json(&answer.json),
-                false => lines(&answer.read()?).iter().for_each(|line| say!("{line}")),
+                false => {
+                    let lines = lines(&answer.read()?);
+                    lines.iter().for_each(|line| say!("{}", printable::line(line)));
+                }
             }
             Ok(())
         }

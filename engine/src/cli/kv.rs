@@ -12,10 +12,11 @@ use api::endpoints::{
 use api::kv::{BucketQuery, KeptEntry, KeyQuery, NewEntries, PageQuery};
 use bytes::Bytes;
 use clap::{Args, Subcommand};
+use host::printable;
 
 use super::client::Node;
-use super::print::counted;
-use super::{Show, Target, print_bytes};
+use super::print::{Bytes as Printed, counted, print_json};
+use super::{Show, Target};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Kv {
@@ -99,7 +100,7 @@ pub(super) async fn run(kv: Kv) -> anyhow::Result<()> {
         Kv::Ls { of, show } => list(&of, &show).await,
         Kv::Get { of, key, target } => {
             let call = GetStateValue::at(&of.function).with(&of.key(&key)?);
-            print_bytes(&Node::new(&target).file(call).await?);
+            Printed::new().print(&Node::new(&target).file(call).await?);
             Ok(())
         }
         Kv::Set { of, key, value, target } => {
@@ -139,9 +140,9 @@ async fn list(of: &Of, show: &Show) -> anyhow::Result<()> {
         let page = node.call(call).await?.read()?;
         for key in &page.keys {
             if show.json {
-                say!("{}", serde_json::json!({ "key": key }));
+                print_json(&serde_json::json!({ "key": key }));
             } else {
-                say!("{}", printable(key));
+                say!("{}", printable::line(key));
             }
         }
         if page.keys_in_all == 0 && !show.json {
@@ -154,13 +155,6 @@ async fn list(of: &Of, show: &Show) -> anyhow::Result<()> {
     }
 }
 
-/// Returns a key as a line of its own: it may have anything in it.
-fn printable(key: &str) -> String {
-    key.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.into() })
-        .collect()
-}
-
 async fn export(of: &Of, target: &Target) -> anyhow::Result<()> {
     abi::name::check(&of.function)?;
     let node = Node::new(target);
@@ -169,7 +163,7 @@ async fn export(of: &Of, target: &Target) -> anyhow::Result<()> {
         let call = ListStateEntries::at(&of.function).with(&of.page(after));
         let page = node.call(call).await?.read()?;
         for entry in &page.entries {
-            say!("{}", serde_json::to_string(entry)?);
+            say!("{}", printable::json(&serde_json::to_string(entry)?));
         }
         after = page.next;
         if after.is_none() {

@@ -1,20 +1,24 @@
-//! `sockhop logs`: one invocation, a function's log, or what comes as it comes; for people or as
-//! JSON. Owns one connection a request.
+//! `sockhop logs`: one invocation, the log of functions, or what comes as it comes; for people or
+//! as JSON. Owns one connection a request.
 
 use std::io::{self, Write as _};
 
 use abi::invocation_id::InvocationId;
+use abi::spool::Stream;
 use anyhow::{Context as _, bail};
 use api::endpoints::{GetInvocation, GetLogs};
 use api::logs::{Entries, Entry, FROM_EVENT, LIMIT_MAX, LogsQuery, MISSED_EVENT};
 use bytes::Bytes;
 use clap::Args;
+use clap::builder::styling::AnsiColor;
+use host::printable;
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use hyper::body::Incoming;
 
 use super::Show;
 use super::client::{Answer, Node, OTHER_BUILD, reason};
+use super::print::has_colours;
 use logs::entry;
 use logs::query::Status;
 
@@ -24,9 +28,10 @@ const NEWEST: usize = 100;
 const NEWEST_SINCE: &str = "1day";
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
-    /// An invocation, by the id that its reply has in sockhop-invocation-id; or a function
+    /// An invocation, by the id that its reply has in sockhop-invocation-id; or functions
+    /// (default: all)
     #[arg(value_name = "ID|NAME")]
-    what: String,
+    what: Vec<String>,
     /// From when on: how long ago, or a time (default: the newest 100 of the last day)
     #[arg(long, value_name = "10m|TIME")]
     since: Option<String>,
@@ -37,20 +42,35 @@ pub(crate) struct Logs {
     /// reply
     #[arg(long, value_name = "STATUS")]
     status: Option<Status>,
+    /// Only lines of this stream: stdout, stderr, or node for what the node says of an invocation
+    #[arg(long, value_name = "STREAM", value_parser = stream, conflicts_with = "status")]
+    stream: Option<Stream>,
+    /// Only lines with this text in them
+    #[arg(long, value_name = "TEXT", conflicts_with = "status")]
+    text: Option<String>,
     /// At most so many, the newest
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Go on with what comes, from every worker of this node
-    #[arg(long, conflicts_with = "until")]
+    #[arg(long, short, conflicts_with = "until")]
     follow: bool,
     #[command(flatten)]
     show: Show,
 }
 
+fn stream(name: &str) -> Result<Stream, String> {
+    let names = || Stream::ALL.map(Stream::name).join(", ");
+    Stream::named(name).ok_or_else(|| format!("expected one of {}", names()))
+}
+
 pub(super) async fn run(logs: Logs) -> anyhow::Result<()> {
-    let shown = match logs.what.parse() {
-        Ok(id) => one(id, &logs.show).await,
-        Err(_) => many(&logs).await,
+    let id = match logs.what.as_slice() {
+        [only] => only.parse().ok(),
+        _ => None,
+    };
+    let shown = match id {
+        Some(id) => one(id, &logs.show).await,
+        None => many(&logs).await,
     };
     match shown {
         // Whoever read it has seen enough.
@@ -69,7 +89,7 @@ async fn one(id: InvocationId, Show { json, target }: &Show) -> anyhow::Result<(
     let answer = Node::new(target).call(GetInvocation::at(&id.to_string())).await?;
     let mut out = io::stdout().lock();
     if *json {
-        writeln!(out, "{}", answer.json)?;
+        writeln!(out, "{}", printable::json(&answer.json.to_string()))?;
         return Ok(());
     }
     let found = answer.read()?;
@@ -97,15 +117,24 @@ async fn one(id: InvocationId, Show { json, target }: &Show) -> anyhow::Result<(
 
 /// What could not be read.
 fn notes(notes: &[String]) {
-    notes.iter().for_each(|note| eprintln!("note: {}", entry::printable(note)));
+    notes.iter().for_each(|note| eprintln!("note: {}", printable::line(note)));
 }
 
 async fn many(logs: &Logs) -> anyhow::Result<()> {
-    abi::name::check(&logs.what)
-        .with_context(|| format!("{:?} is no invocation's id either", logs.what))?;
+    for name in &logs.what {
+        abi::name::check(name).with_context(|| match logs.what.len() {
+            1 => format!("{name:?} is no invocation's id either"),
+            _ => format!("{name:?} is no function's name"),
+        })?;
+    }
     let node = Node::new(&logs.show.target);
-    let status = logs.status.map(|status| status.to_string());
-    let mut query = LogsQuery { function: Some(logs.what.clone()), status, ..LogsQuery::default() };
+    let mut query = LogsQuery {
+        function: (!logs.what.is_empty()).then(|| logs.what.join(",")),
+        status: logs.status.map(|status| status.to_string()),
+        stream: logs.stream.map(|stream| stream.name().to_owned()),
+        text: logs.text.clone(),
+        ..LogsQuery::default()
+    };
     // What comes is listened for before what there is is shown, so that nothing is between.
     let (live, until) = if logs.follow {
         let mut events = Events::open(&node, LogsQuery { follow: true, ..query.clone() }).await?;
@@ -124,7 +153,7 @@ async fn many(logs: &Logs) -> anyhow::Result<()> {
         (None, Some(_)) => None,
     };
     query.since = Some(logs.since.as_deref().unwrap_or(NEWEST_SINCE).to_owned());
-    let mut shown = Shown { json: logs.show.json, entries: 0 };
+    let mut shown = Shown::new(logs.show.json, &logs.what);
     match limit {
         Some(limit) => {
             let query = LogsQuery { newest: true, limit: Some(limit), ..query };
@@ -144,9 +173,13 @@ async fn many(logs: &Logs) -> anyhow::Result<()> {
         Some(events) => shown.live(events).await,
         None => {
             if shown.entries == 0 {
+                let of = match logs.what.as_slice() {
+                    [] => "any function".to_owned(),
+                    names => names.join(", "),
+                };
                 eprintln!(
-                    "nothing to show of {} (what another node has logged can be read some 10 s later)",
-                    logs.what
+                    "nothing to show of {of} (what another node has logged can be read some 10 s \
+                     later)"
                 );
             }
             Ok(())
@@ -157,16 +190,24 @@ async fn many(logs: &Logs) -> anyhow::Result<()> {
 /// Prints what all functions log from now on, until the node ends the stream.
 pub(super) async fn follow(node: &Node) -> anyhow::Result<()> {
     let events = Events::open(node, LogsQuery { follow: true, ..LogsQuery::default() }).await?;
-    Shown { json: false, entries: 0 }.live(events).await
+    Shown::new(false, &[]).live(events).await
 }
 
 /// What is shown.
 struct Shown {
     json: bool,
     entries: u64,
+    /// Names before entries, unless all are of one function.
+    names: Option<Names>,
 }
 
 impl Shown {
+    fn new(json: bool, wanted: &[String]) -> Self {
+        let coloured = has_colours(&io::stdout());
+        let names = (wanted.len() != 1).then(|| Names::new(wanted, coloured));
+        Self { json, entries: 0, names }
+    }
+
     /// Shows a page, and says where the next begins.
     fn page(&mut self, answer: &Answer<Entries>) -> anyhow::Result<Option<String>> {
         let page = answer.read()?;
@@ -180,29 +221,33 @@ impl Shown {
     fn entry(&mut self, out: &mut impl io::Write, entry: &Entry) -> anyhow::Result<()> {
         self.entries += 1;
         if self.json {
-            writeln!(out, "{}", serde_json::to_string(entry)?)?;
+            writeln!(out, "{}", printable::json(&serde_json::to_string(entry)?))?;
             return Ok(());
         }
-        match entry {
+        let (time, of, text) = match entry {
             Entry::Line(line) => {
-                writeln!(out, "{}  {}  {}", line.time, line.invocation, entry::line_text(line))?
+                (&line.time, Some((&line.function, &line.invocation)), entry::line_text(line))
             }
             Entry::Invocation(of) => {
-                writeln!(out, "{}  {}  {}", of.time, of.invocation, entry::invocation_text(of))?
+                (&of.time, Some((&of.function, &of.invocation)), entry::invocation_text(of))
             }
             Entry::After(of) => {
-                writeln!(out, "{}  {}  {}", of.time, of.invocation, entry::after_text(of))?
+                (&of.time, Some((&of.function, &of.invocation)), entry::after_text(of))
             }
             Entry::Gap { time, records, reason } => {
                 let are = if *records == 1 { "record is" } else { "records are" };
-                writeln!(
-                    out,
-                    "{time}  [{records} {are} missing here: {}]",
-                    entry::printable(reason)
-                )?;
+                let reason = printable::line(reason);
+                (time, None, format!("[{records} {are} missing here: {reason}]"))
             }
+        };
+        write!(out, "{time}  ")?;
+        if let Some((function, invocation)) = of {
+            if let Some(names) = &mut self.names {
+                write!(out, "{}  ", names.prefix(function))?;
+            }
+            write!(out, "{invocation}  ")?;
         }
-        Ok(())
+        Ok(writeln!(out, "{text}")?)
     }
 
     async fn live(&mut self, mut events: Events) -> anyhow::Result<()> {
@@ -216,7 +261,7 @@ impl Shown {
                     )
                 }
                 FROM_EVENT => {}
-                _ => eprintln!("note: {}", entry::printable(&data)),
+                _ => eprintln!("note: {}", printable::line(&data)),
             }
             out.flush()?;
         }
@@ -224,14 +269,60 @@ impl Shown {
     }
 }
 
+/// The names of functions before what they say: as wide as the widest so far, and at a terminal
+/// each in a colour of its own, as far as colours go.
+struct Names {
+    seen: Vec<String>,
+    width: usize,
+    coloured: bool,
+}
+
+impl Names {
+    /// Red is for what has failed.
+    const COLOURS: [AnsiColor; 10] = [
+        AnsiColor::Cyan,
+        AnsiColor::Yellow,
+        AnsiColor::Green,
+        AnsiColor::Magenta,
+        AnsiColor::Blue,
+        AnsiColor::BrightCyan,
+        AnsiColor::BrightYellow,
+        AnsiColor::BrightGreen,
+        AnsiColor::BrightMagenta,
+        AnsiColor::BrightBlue,
+    ];
+
+    fn new(wanted: &[String], coloured: bool) -> Self {
+        let width = wanted.iter().map(String::len).max().unwrap_or_default();
+        Self { seen: wanted.to_vec(), width, coloured }
+    }
+
+    fn prefix(&mut self, name: &str) -> String {
+        let at = self.seen.iter().position(|seen| seen == name).unwrap_or_else(|| {
+            self.seen.push(name.to_owned());
+            self.seen.len() - 1
+        });
+        let shown = printable::line(name);
+        self.width = self.width.max(shown.len());
+        let width = self.width;
+        match self.coloured {
+            true => {
+                let style = Self::COLOURS[at % Self::COLOURS.len()].on_default();
+                format!("{style}{shown:width$}{style:#}")
+            }
+            false => format!("{shown:width$}"),
+        }
+    }
+}
+
 /// Events as they come (Server-Sent Events, HTML 9.2.6).
-struct Events {
+pub(super) struct Events {
     body: Incoming,
     text: Vec<u8>,
 }
 
 impl Events {
-    async fn open(node: &Node, query: LogsQuery) -> anyhow::Result<Self> {
+    pub(super) async fn open(node: &Node, query: LogsQuery) -> anyhow::Result<Self> {
         let call = GetLogs::at().with(&query);
         let response = node.request(Method::GET, call.path(), &[], Bytes::new()).await?;
         if !response.status().is_success() {
@@ -245,7 +336,7 @@ impl Events {
     }
 
     /// The next event: its name, empty for none, and its data. None at the end.
-    async fn next(&mut self) -> anyhow::Result<Option<(String, String)>> {
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<(String, String)>> {
         loop {
             while let Some(end) = self.text.windows(2).position(|two| two == b"\n\n") {
                 let event: Vec<u8> = self.text.drain(..end + 2).collect();
@@ -287,6 +378,17 @@ fn event_of(text: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_a_column_and_have_colours_at_a_terminal_alone() {
+        let wanted = ["a", "bcd"].map(str::to_owned);
+        let mut plain = Names::new(&wanted, false);
+        assert_eq!(["a", "bcd"].map(|name| plain.prefix(name)), ["a  ", "bcd"]);
+        let mut coloured = Names::new(&[], true);
+        let [a, b, again] = ["a", "bcd", "a"].map(|name| coloured.prefix(name));
+        assert!(a.starts_with("\x1b[36ma\x1b[0m") && b.starts_with("\x1b[33mbcd"), "{a} {b}");
+        assert_eq!(again, "\x1b[36ma  \x1b[0m");
+    }
 
     #[test]
     fn events_are_read_and_comments_are_not() {

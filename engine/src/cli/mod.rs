@@ -2,7 +2,8 @@
 //! through [`mod@client`]; [`address`] says where it is, [`tls`] how it is reached from afar.
 //!
 //! [`new`] begins a project, [`build`] builds one, and [`dev`] runs one while it is worked on, with
-//! [`watch`], which sees what changes. [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
+//! [`watch`], which sees what changes. [`run`](mod@run) runs one without a node;
+//! [`private_node`] is the node that both start. [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
 //! is, [`native`] makes a zip of a folder, [`urls`] where it can be called. [`show`] prints what
 //! there is, [`mod@invoke`] calls a function, [`remove`] removes one and restores it, [`versions`]
 //! is for versions and aliases, [`secret`] for secrets, [`kv`] for state, [`domain`] for hosts,
@@ -35,9 +36,11 @@ mod logs;
 mod native;
 mod new;
 mod print;
+mod private_node;
 mod progress;
 mod project;
 mod remove;
+mod run;
 mod secret;
 mod serve;
 mod shell;
@@ -57,7 +60,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::address::Target;
 use compile::child::{self, Files, Processor};
-use host::log;
+use host::{log, printable};
 
 /// What `--version` prints behind the name.
 const VERSION: &str = match abi::OPTIMISED {
@@ -90,6 +93,8 @@ pub(crate) enum Command {
     Build(build::Build),
     /// Run a project while it is worked on, built and deployed anew at each change
     Dev(dev::Dev),
+    /// Run what would be deployed without a node: serve it, or run a command once
+    Run(Box<run::Run>),
     /// List the functions of the node
     List(show::List),
     /// Show one function
@@ -182,9 +187,10 @@ pub(crate) struct Show {
 #[error("{0}")]
 pub(crate) struct Misused(String);
 
-/// Prints a line. A reader that has seen enough, as `head` has, ends the command without a word.
-fn print_line(line: fmt::Arguments<'_>) {
-    end_if_unwritten(writeln!(io::stdout(), "{line}"));
+/// Prints lines, with what a node, or a guest, may have said in them. A reader that has seen enough,
+/// as `head` has, ends the command without a word.
+fn print_line(lines: fmt::Arguments<'_>) {
+    end_if_unwritten(writeln!(io::stdout(), "{}", printable::lines(&lines.to_string())));
 }
 
 /// Prints bytes as they are, in the same way.
@@ -233,6 +239,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Build(wanted) => client::block_on(async { Ok(build::run(wanted).await?) }),
         Command::Dev(wanted) => client::block_on(dev::run(wanted)),
         Command::Deploy(deploy) => client::block_on(deploy::run(*deploy)),
+        Command::Run(wanted) => client::block_on(run::run(*wanted)),
         Command::List(show) => client::block_on(show::list(show)),
         Command::Inspect { name, show } => client::block_on(show::inspect(name, show)),
         Command::Remove(remove) => client::block_on(remove::run(remove)),

@@ -19,6 +19,9 @@ pub(crate) struct Serve {
     /// of --listen, and its connections
     #[arg(long)]
     take_over: bool,
+    /// Remove the data folder at the end: the node is somebody's private one, who may be gone
+    #[arg(long, hide = true, conflicts_with = "take_over")]
+    temporary: bool,
     #[command(flatten)]
     sources: Where,
 }
@@ -48,7 +51,7 @@ impl From<Where> for Sources {
 
 /// Runs a node.
 pub(super) fn serve(serve: Serve) -> anyhow::Result<()> {
-    let Serve { take_over, sources } = serve;
+    let Serve { take_over, temporary, sources } = serve;
     let sources = Sources::from(sources);
     let resolved = sources.resolve()?;
     log::start(resolved.settings.log_format, resolved.settings.log.clone());
@@ -59,7 +62,12 @@ pub(super) fn serve(serve: Serve) -> anyhow::Result<()> {
         );
     }
     let start = if take_over { takeover::Start::TakeOver } else { takeover::Start::Alone };
-    node::serve(start, resolved, sources)
+    let data = temporary.then(|| resolved.settings.data.clone());
+    let served = node::serve(start, resolved, sources);
+    if let Some(data) = data {
+        let _ = std::fs::remove_dir_all(data);
+    }
+    served
 }
 
 /// Prints the settings that `serve` would run with, and warns of what can be seen of them without

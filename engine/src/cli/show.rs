@@ -10,6 +10,7 @@ use api::status::{StateUse, Status, WorkerStatus};
 use bytesize::ByteSize;
 use clap::Args;
 use control::functions::store_state::away_text;
+use host::printable;
 
 use super::Show;
 use super::client::Node;
@@ -82,7 +83,7 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     }
     let InspectedFunction { function: Function { version, aliases }, versions, reuse } =
         answer.read()?;
-    let line = |key: &str, value: &str| say!("{key:<17} {value}");
+    let line = |key: &str, value: &str| say!("{key:<17} {}", printable::line(value));
     line("name", &version.name);
     line("version", &format!("v{} {}", version.number, version.version));
     line("kind", version.kind.name());

@@ -80,6 +80,14 @@ impl GuestStream {
         }
     }
 
+    /// Writes a command's exit code, whatever else was too much.
+    pub(crate) fn exited(&self, code: i32) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.end();
+        let line = abi::function::exit_line(code);
+        lines.log.line(&lines.function, lines.id, Stream::Node, line.as_bytes());
+    }
+
     /// Takes what the guest writes.
     pub(crate) fn write(&self, bytes: &[u8]) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take(bytes);

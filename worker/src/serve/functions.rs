@@ -385,6 +385,7 @@ fn specification(
         output: match spec.output {
             ArchivedOutput::Raw => Output::Raw,
             ArchivedOutput::Cgi => Output::Cgi,
+            ArchivedOutput::Always => Output::Always,
         },
         allow_outbound: allow.ok().filter(|_| !spec.allow_outbound.is_empty()),
         kv: spec

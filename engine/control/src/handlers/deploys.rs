@@ -25,7 +25,7 @@ use axum::extract::multipart::Field;
 use axum::extract::{Multipart, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use host::fault::Fault;
-use logs::entry;
+use host::printable;
 
 use super::logs::write_logs;
 use crate::control::Control;
@@ -155,7 +155,7 @@ async fn with_log(control: &Control, error: ChangeError) -> Failed {
                 "\n  ",
                 &line.stream,
                 ": ",
-                entry::printable(&line.text).trim_end(),
+                printable::line(&line.text).trim_end(),
             ]);
         }
     }

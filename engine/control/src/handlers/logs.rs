@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! GET /v1/invocations/ID
-//! GET /v1/logs?function=&since=&until=&status=&limit=&newest=true
+//! GET /v1/logs?function=&since=&until=&status=&stream=&text=&limit=&newest=true
 //!     {entries, next, notes}; `after=NEXT` for what follows
-//! GET /v1/logs?function=&status=&follow=true
+//! GET /v1/logs?function=&status=&stream=&text=&follow=true
 //!     events (SSE): `from` with the time it begins at, entries without a name, `missed` with a
 //!     number, `note`
 //! ```
@@ -16,6 +16,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use abi::invocation_id::InvocationId;
+use abi::spool::Stream;
 use api::endpoint::Endpoint;
 use api::endpoints::{GetInvocation, GetLogs};
 use api::logs::{FROM_EVENT, LIMIT_MAX, LogsQuery, MISSED_EVENT, NOTE_EVENT};
@@ -31,6 +32,7 @@ use crate::failed::{Failed, bad_request};
 use crate::routes::{Answered, QueryOf};
 use fleet::workers::supervise::Command;
 use host::fault::Fault;
+use host::printable;
 use logs::entry;
 use logs::query::follow::{Update, follow};
 use logs::query::{Filter, Order, Page, Times};
@@ -60,17 +62,32 @@ fn moment(text: &str, now: SystemTime) -> Result<u64, String> {
 
 /// Returns which entries a query asks for.
 fn filter(query: &LogsQuery, now: SystemTime) -> Result<Filter, String> {
-    query
-        .function
-        .as_deref()
-        .map(abi::name::check)
-        .transpose()
+    let functions = query.function.as_deref().map(|names| names.split(',').collect());
+    let functions: Vec<&str> = functions.unwrap_or_default();
+    functions
+        .iter()
+        .try_for_each(|name| abi::name::check(name))
         .map_err(|error| error.to_string())?;
     let moment = |text: &Option<String>| text.as_deref().map(|text| moment(text, now)).transpose();
     let first_us = moment(&query.since)?.unwrap_or(0);
     let times = Times { first_us, last_us: moment(&query.until)?.unwrap_or(u64::MAX) };
     let status = query.status.as_deref().map(str::parse).transpose()?;
-    Ok(Filter { function: query.function.clone(), status, times })
+    let stream = query.stream.as_deref().map(stream).transpose()?;
+    if status.is_some() && (stream.is_some() || query.text.is_some()) {
+        return Err("a status is of invocations, a stream or a text of lines: ask for one of both"
+            .to_owned());
+    }
+    let text = query.text.clone().map(String::into_bytes);
+    let functions = functions.into_iter().map(str::to_owned).collect();
+    Ok(Filter { functions, status, stream, text, times })
+}
+
+/// Returns the stream of a name.
+fn stream(name: &str) -> Result<Stream, String> {
+    Stream::named(name).ok_or_else(|| {
+        let names = Stream::ALL.map(Stream::name).join(", ");
+        format!("{name:?} is no stream; expected one of {names}")
+    })
 }
 
 /// Returns which page of them.
@@ -161,7 +178,7 @@ fn event(next: Update) -> Event {
         // An entry has no values that JSON has not.
         Update::Entry(entry) => Event::default().json_data(entry).unwrap_or_default(),
         Update::Missed(entries) => Event::default().event(MISSED_EVENT).data(entries.to_string()),
-        Update::Note(note) => Event::default().event(NOTE_EVENT).data(entry::printable(&note)),
+        Update::Note(note) => Event::default().event(NOTE_EVENT).data(printable::line(&note)),
     }
 }
 
@@ -192,6 +209,15 @@ mod tests {
             asked(LogsQuery { status: text("bad"), ..LogsQuery::default() })
                 .is_err_and(|error| error.contains("5xx"))
         );
+        assert!(asked(LogsQuery { function: text("a,b"), ..LogsQuery::default() }).is_ok());
+        assert!(asked(LogsQuery { function: text("a,"), ..LogsQuery::default() }).is_err());
+        assert!(asked(LogsQuery { stream: text("node"), ..LogsQuery::default() }).is_ok());
+        assert!(
+            asked(LogsQuery { stream: text("stdin"), ..LogsQuery::default() })
+                .is_err_and(|error| error.contains("stderr"))
+        );
+        let both = LogsQuery { status: text("200"), text: text("t"), ..LogsQuery::default() };
+        assert!(asked(both).is_err());
         assert!(asked(LogsQuery { limit: Some(0), ..LogsQuery::default() }).is_err());
         assert!(asked(LogsQuery { limit: Some(LIMIT_MAX + 1), ..LogsQuery::default() }).is_err());
         assert!(

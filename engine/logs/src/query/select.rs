@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use abi::spool::Record;
+use abi::spool::{Line, Record, Stream};
 use api::logs::Entry;
 
 use crate::entry::{self, Key};
@@ -12,10 +12,13 @@ use crate::index::Times;
 /// Which records are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// `None` for those of every function.
-    pub function: Option<String>,
+    /// Empty for those of every function.
+    pub functions: Vec<String>,
     /// With a status, only invocations are wanted, as lines have none.
     pub status: Option<Status>,
+    /// With a stream or a text, only lines are wanted.
+    pub stream: Option<Stream>,
+    pub text: Option<Vec<u8>>,
     pub times: Times,
 }
 
@@ -93,14 +96,27 @@ impl Filter {
             (Some(status), Record::Invocation(invocation)) => status.takes(invocation.status),
             (Some(_), _) => false,
         };
+        let line = match record {
+            _ if self.stream.is_none() && self.text.is_none() => true,
+            Record::Line(line) => self.takes_line(line),
+            // It may be lines that are missing.
+            Record::Gap(_) => true,
+            Record::Invocation(_) | Record::After(_) => false,
+        };
         let time_us = record.time_us();
         let Times { first_us, last_us } = self.times;
         status
+            && line
             && (first_us..=last_us).contains(&time_us)
-            && self
-                .function
-                .as_deref()
-                .is_none_or(|wanted| function.is_none_or(|function| function == wanted))
+            && (self.functions.is_empty()
+                || function.is_none_or(|function| self.functions.iter().any(|of| of == function)))
+    }
+
+    fn takes_line(&self, line: &Line<'_>) -> bool {
+        let has = |text: &Vec<u8>| {
+            text.is_empty() || line.text.windows(text.len()).any(|part| part == text.as_slice())
+        };
+        self.stream.is_none_or(|stream| line.stream == stream) && self.text.as_ref().is_none_or(has)
     }
 }
 
@@ -251,6 +267,32 @@ mod tests {
         for other in ["", "50", "xx", "6xx", "five", "1000", "-1"] {
             assert!(other.parse::<Status>().is_err(), "{other}");
         }
+    }
+
+    #[test]
+    fn lines_are_chosen_by_their_stream_and_their_text() {
+        let id = abi::invocation_id::InvocationId::new();
+        let takes = |filter: &Filter, stream, function, text: &str| {
+            let text = text.as_bytes();
+            filter.takes(&Record::Line(Line { id, time_us: 1, stream, function, text }))
+        };
+        let all = Filter {
+            functions: Vec::new(),
+            status: None,
+            stream: None,
+            text: None,
+            times: Times { first_us: 0, last_us: u64::MAX },
+        };
+        let two = Filter { functions: vec!["a".into(), "b".into()], ..all.clone() };
+        let of = |function| takes(&two, Stream::Stdout, function, "");
+        assert_eq!(["a", "b", "c"].map(of), [true, true, false]);
+        let errors = Filter { stream: Some(Stream::Stderr), text: Some(b"no".into()), ..all };
+        assert!(takes(&errors, Stream::Stderr, "a", "it is not there"));
+        assert!(!takes(&errors, Stream::Stderr, "a", "n"));
+        assert!(!takes(&errors, Stream::Stdout, "a", "no"));
+        let gap = abi::spool::Gap { time_us: 1, records: 1, reason: "r" };
+        assert!(errors.takes(&Record::Gap(gap)));
+        assert!(!Filter { status: Some(Status::NoReply), ..errors }.takes(&Record::Gap(gap)));
     }
 
     proptest! {

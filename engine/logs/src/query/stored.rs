@@ -64,10 +64,8 @@ fn may_have(index: &Index, block: &Block, wanted: &Wanted) -> bool {
         Wanted::Invocation(id) => Index::may_have(block, *id),
         Wanted::Entries(filter) => {
             filter.times.overlaps(block.times)
-                && filter
-                    .function
-                    .as_ref()
-                    .is_none_or(|function| index.has_function(block, function))
+                && (filter.functions.is_empty()
+                    || filter.functions.iter().any(|of| index.has_function(block, of)))
                 && filter.status.is_none_or(|status| Index::has_status(block, status.hundreds()))
         }
     }

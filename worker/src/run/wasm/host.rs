@@ -134,6 +134,12 @@ impl Host {
         self.held.resources_max()
     }
 
+    /// Notes the exit code of a command to which it makes no difference.
+    pub(super) fn exited(&self, code: i32) {
+        let [_, stderr] = &self.streams;
+        stderr.exited(code);
+    }
+
     /// Returns the function's configuration for `wasi:config/store`.
     pub(super) fn config(&mut self) -> WasiConfig<'_> {
         WasiConfig::from(&*self.config)

@@ -13,6 +13,7 @@ mod stdout;
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 
+use abi::function::Output;
 use tracing::dispatcher::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 use wasmtime::{InstancePre, Store};
@@ -46,30 +47,35 @@ pub(super) async fn handle(
     let stdin = Stdin::new(body);
     wasi.stdin(stdin.handle()).stdout(stdout.clone());
     wasi.envs(&environment::make(&spec.env, &request, origin)).arg(&*spec.name).args(&spec.args);
-    let mut run = pin!(async {
-        match command {
-            Command::Component(pre) => run_component(store, pre, wasi, &facts).await,
-            // wasmtime's preview 1 makes a tracing span of each call, and logs some events. The
-            // node's log is not for those.
-            Command::Core(pre) => {
-                run_core(store, pre, wasi, &facts).with_subscriber(Dispatch::none()).await
+    let ended = {
+        let mut run = pin!(async {
+            match command {
+                Command::Component(pre) => run_component(store, pre, wasi, &facts).await,
+                // wasmtime's preview 1 makes a tracing span of each call, and logs some events. The
+                // node's log is not for those.
+                Command::Core(pre) => {
+                    run_core(store, pre, wasi, &facts).with_subscriber(Dispatch::none()).await
+                }
             }
-        }
-    });
-    let mut held = Deadline::default();
-    let ended = poll_fn(|cx| {
-        let ended = run.as_mut().poll(cx);
-        if ended.is_pending() {
-            stdout.poll_held(cx, &mut held);
-        }
-        ended
-    })
-    .await;
+        });
+        let mut held = Deadline::default();
+        poll_fn(|cx| {
+            let ended = run.as_mut().poll(cx);
+            if ended.is_pending() {
+                stdout.poll_held(cx, &mut held);
+            }
+            ended
+        })
+        .await
+    };
     stdin.end();
-    match ended {
-        Err(error) if !matches!(error.downcast_ref(), Some(I32Exit(0))) => Err(error),
-        _ => stdout.finish().map_err(wasmtime::Error::from),
+    let exited = |error: &wasmtime::Error| error.downcast_ref().map(|I32Exit(code)| *code);
+    match (ended.as_ref().err().and_then(exited), spec.output) {
+        (Some(0), _) => {}
+        (Some(code), Output::Always) => store.data().exited(code),
+        _ => ended?,
     }
+    stdout.finish().map_err(wasmtime::Error::from)
 }
 
 /// Makes an instance without running it.

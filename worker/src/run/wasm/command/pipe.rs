@@ -35,7 +35,7 @@ pub(super) struct Pipe {
 }
 
 enum Form {
-    Raw,
+    Raw { held_bytes_max: usize },
     Cgi { parser: Parser, head_bytes_max: usize },
 }
 
@@ -44,7 +44,9 @@ impl Form {
     /// its body. Returns `None` if the reply cannot begin yet.
     fn head(&mut self, written: &[u8]) -> Result<Option<(Head, usize)>, HeadError> {
         match self {
-            Self::Raw => Ok((written.len() > GATHERED_BYTES_MAX).then(|| (raw_head(), 0))),
+            Self::Raw { held_bytes_max } => {
+                Ok((written.len() > *held_bytes_max).then(|| (raw_head(), 0)))
+            }
             Self::Cgi { parser, head_bytes_max: limit } => {
                 let head = parser.advance(written)?;
                 let length = head.as_ref().map_or(written.len(), |(_, length)| *length);
@@ -63,7 +65,8 @@ fn raw_head() -> Head {
 impl Pipe {
     pub(super) fn new(output: Output, head_bytes_max: usize, reply: ReplySender) -> Self {
         let form = match output {
-            Output::Raw => Form::Raw,
+            Output::Raw => Form::Raw { held_bytes_max: GATHERED_BYTES_MAX },
+            Output::Always => Form::Raw { held_bytes_max: 0 },
             Output::Cgi => Form::Cgi { parser: Parser::default(), head_bytes_max },
         };
         let (buffer, held) = (BytesMut::new(), Some((form, reply)));
@@ -109,13 +112,13 @@ impl Pipe {
 
     /// Returns whether bytes of a raw reply are held back.
     pub(super) fn holds_raw(&self) -> bool {
-        matches!(self.held, Some((Form::Raw, _))) && !self.buffer.is_empty()
+        matches!(self.held, Some((Form::Raw { .. }, _))) && !self.buffer.is_empty()
     }
 
     /// Returns the head of a raw reply that was held back until now.
     pub(super) fn begin_raw(&mut self) -> Option<(Head, ReplySender)> {
         self.held
-            .take_if(|(form, _)| matches!(form, Form::Raw))
+            .take_if(|(form, _)| matches!(form, Form::Raw { .. }))
             .map(|(_, reply)| (raw_head(), reply))
     }
 
@@ -124,7 +127,7 @@ impl Pipe {
     pub(super) fn finish(&mut self) -> Result<Option<(Head, ReplySender)>, HeadError> {
         match self.held.take() {
             Some((Form::Cgi { .. }, _)) => Err(HeadError::Ended),
-            Some((Form::Raw, reply)) => Ok(Some((raw_head(), reply))),
+            Some((Form::Raw { .. }, reply)) => Ok(Some((raw_head(), reply))),
             None => Ok(None),
         }
     }

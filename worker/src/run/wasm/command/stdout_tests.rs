@@ -56,6 +56,16 @@ async fn poll_held(stdout: &Stdout, deadline: &mut Deadline) {
     .await;
 }
 
+#[tokio::test]
+async fn a_reply_whatever_the_exit_code_begins_with_its_first_byte() {
+    let (mut stdout, mut replied) = stdout(Output::Always);
+    write(&mut stdout, "H");
+    let response = replied.try_recv().unwrap().unwrap();
+    stdout.finish().unwrap();
+    drop(stdout.end_on_drop());
+    assert_eq!(body(response).await, "H");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_raw_reply_of_a_program_that_waits_begins_when_it_has_been_held_back_for_long_enough() {
     let (mut stdout, mut replied) = stdout(Output::Raw);
