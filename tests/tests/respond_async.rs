@@ -285,7 +285,7 @@ fn a_worker_submits_no_jobs_of_functions_that_it_does_not_run() {
     });
     assert_eq!(
         received,
-        "1 Submitted(Err(Denied)), 2 Submitted(Err(Denied)), 3 Progress(None), 4 Progress(None)"
+        "1 Submitted(Err(Denied)), 2 Submitted(Err(Denied)), 3 Progress(Ok(None)), 4 Progress(Ok(None))"
     );
     drop(node);
 }

@@ -53,7 +53,7 @@ fn version() -> Value {
         "instances": "reuse=3", "env": { "A": "1" }, "config": {}, "args": [], "output": "raw",
         "allow_outbound": ["example.com:443"], "kv": { "orders": "shop-orders" },
         "report_lines": true, "network": "host", "websocket": "messages",
-        "respond_async": true,
+        "respond_async": true, "dead_letters": "https://example.com/letters",
         "limits": limits(),
     })
 }
@@ -151,7 +151,7 @@ fn deploys() {
         "process_requests": null, "init_timeout": null, "process_idle": null,
         "process_grace": null, "threads": null, "tmp": null, "previews": null, "health_path": null,
         "handler": null, "report_lines": null, "network": null, "websocket": null,
-        "respond_async": null, "description": null, "role": null,
+        "respond_async": null, "dead_letters": null, "description": null, "role": null,
     });
     same::<Options>(nothing.clone());
     let more = json!({ "fresh_options": true, "unset": ["env"], "kind": "http", "memory": 65537 });

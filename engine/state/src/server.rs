@@ -51,8 +51,9 @@ pub trait Grants: Send + Sync + fmt::Debug {
 
 /// What is done with a submission's answer, on whatever thread has it. It must not block.
 pub type Submitted = Box<dyn FnOnce(Result<JobId, Refused>) + Send>;
-/// What is done with what there is to say of a job, likewise. `None` if there is no such job.
-pub type LookedUp = Box<dyn FnOnce(Option<Progress>) + Send>;
+/// What is done with what there is to say of a job, likewise. `None` if there is no such job, a
+/// sentence if nobody can say.
+pub type LookedUp = Box<dyn FnOnce(Result<Option<Progress>, String>) + Send>;
 
 /// What keeps jobs, and runs them.
 pub trait Jobs: Send + Sync + fmt::Debug {
@@ -286,7 +287,7 @@ impl Connection {
             Query::Progress { job } => {
                 let to = to.hold(0);
                 if !self.grants.takes_jobs(&self.runs, &function) {
-                    to.answer(Response::Progress(None));
+                    to.answer(Response::Progress(Ok(None)));
                     return Ok(());
                 }
                 let done = |progress| to.answer(Response::Progress(progress));
