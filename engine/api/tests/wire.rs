@@ -253,7 +253,7 @@ fn the_node() {
     same::<Status>(with(status, &json!({ "state": state })));
     let node = json!({
         "pid": 1, "functions": 2, "draining": true, "started_s": 3, "accepted": 4,
-        "memory_bytes": 5,
+        "memory_bytes": 5, "jobs": { "queued": 6, "running": 7, "dead": 8 },
     });
     let worker = json!({
         "index": 0, "pid": 1, "core": 2, "pool": "shared", "state": "ready", "restarts": 3,
@@ -262,6 +262,7 @@ fn the_node() {
     let function = json!({
         "name": "f", "in_flight": 1, "queued": 2, "outcomes": [0, 1, 2, 3, 4, 5],
         "latency": (0..18).collect::<Vec<_>>(),
+        "jobs": { "queued": 1, "running": 2, "dead": 3 },
     });
     same::<Sample>(
         json!({ "at_us": 1, "node": node, "workers": [worker], "functions": [function] }),

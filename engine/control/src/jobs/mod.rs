@@ -18,6 +18,7 @@ mod submission;
 pub(crate) mod tally;
 mod trace;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,7 +28,7 @@ use api::jobs::JobsStatus;
 use fleet::workers::supervise::Command;
 use host::clock;
 use jobs::local::{Answer, Local, New, Task};
-use jobs::queue::Queue;
+use jobs::queue::{Depth, Queue};
 use jobs::{JobId, new_id};
 use logs::Logs;
 use logs::traces::Kind;
@@ -42,7 +43,7 @@ pub use jobs::record::Target;
 pub use self::error::JobError;
 pub use self::of_workers::OfWorkers;
 pub use self::submission::Submission;
-use self::tally::{Reading, Tally};
+use self::tally::{Reading, Refusal, Tally};
 use self::trace::{Begins, Tracer};
 use crate::functions::Functions;
 use crate::life::Life;
@@ -156,8 +157,14 @@ impl Jobs {
         record.bytes = request.bytes();
         let task = Task::Enqueue(New { id, record, request }, self.bounds);
         let kept = move |answer| match answer {
-            Answer::Full(why) => done(Err(JobError::Full(why))),
-            Answer::Unavailable(why) => done(Err(JobError::Unavailable(why))),
+            Answer::Full(why) => {
+                jobs.known().tally.refused(&function, Refusal::Full);
+                done(Err(JobError::Full(why)));
+            }
+            Answer::Unavailable(why) => {
+                jobs.known().tally.refused(&function, Refusal::Unavailable);
+                done(Err(JobError::Unavailable(why)));
+            }
             _ => {
                 jobs.submitted(id, &function, now_ms);
                 let attributes =
@@ -239,24 +246,32 @@ impl Jobs {
 
     /// Returns how many jobs there are.
     pub(crate) fn status(&self) -> JobsStatus {
-        let known = self.known();
         let mut status = JobsStatus::default();
-        for (_, depth) in known.queue.depths() {
-            status.queued += depth.queued;
-            status.running += depth.running;
-            status.dead += depth.dead;
+        for JobsStatus { queued, running, dead } in self.depths().into_values() {
+            status.queued += queued;
+            status.running += running;
+            status.dead += dead;
         }
         status
     }
 
+    /// Returns how many jobs there are of each function that has any.
+    pub(crate) fn depths(&self) -> BTreeMap<String, JobsStatus> {
+        let known = self.known();
+        let status = |Depth { queued, running, dead }| JobsStatus { queued, running, dead };
+        let depths = known.queue.depths();
+        depths.map(|(function, depth)| (function.to_owned(), status(depth))).collect()
+    }
+
     /// Returns what was counted, and what there is.
     pub(crate) fn reading(&self) -> Reading {
+        let depths = self.depths();
         let known = self.known();
-        let depths = known.queue.depths().map(|(function, depth)| (function.to_owned(), depth));
         let oldest = known.queue.oldest().map(|id| clock::unix_ms().saturating_sub(id.unix_ms()));
         Reading {
-            depths: depths.collect(),
+            depths,
             tally: known.tally.clone(),
+            database: self.local.counts().read(),
             oldest_ms: oldest.unwrap_or(0),
         }
     }
