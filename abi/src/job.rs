@@ -34,6 +34,8 @@ pub type JobId = InvocationId;
 pub const ID_HEADER: &str = "sockhop-job";
 /// The header that says which attempt it is; 1 is the first.
 pub const ATTEMPT_HEADER: &str = "sockhop-job-attempt";
+/// The header of a job by which the node tells what came of another one: the id of that.
+pub const ABOUT_HEADER: &str = "sockhop-job-about";
 /// Where a client asks about a job: this and the id, at its function's address.
 pub const STATUS_PATH: &str = "/.well-known/sockhop/jobs/";
 

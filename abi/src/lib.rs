@@ -12,6 +12,7 @@ pub mod catalogue;
 pub mod certificates;
 pub mod channel;
 pub mod choice;
+pub mod destination;
 pub mod domain;
 pub mod dumps;
 pub mod envelope;
@@ -39,6 +40,7 @@ pub mod sealed;
 pub mod secrets;
 pub mod spool;
 pub mod state;
+pub mod trace;
 
 /// Version of the wire between engine and worker. Raise it when the meaning of a message changes.
 pub const VERSION: u32 = 1;

@@ -306,8 +306,9 @@ pub enum Response {
     State(Answer),
     /// The id of the job, which survives a crash, or why there is none.
     Submitted(Result<[u8; 16], Refused>),
-    /// How far the job is. `None` if the function has no such job.
-    Progress(Option<Progress>),
+    /// How far the job is, `None` if the function has no such job, or a sentence that says why that
+    /// is not known now.
+    Progress(Result<Option<Progress>, String>),
 }
 
 /// Engine to worker.
@@ -439,8 +440,9 @@ mod tests {
         for response in [
             Response::Submitted(Ok([7; 16])),
             Response::Submitted(Err(Refused::Full("full".to_owned()))),
-            Response::Progress(Some(progress)),
-            Response::Progress(None),
+            Response::Progress(Ok(Some(progress))),
+            Response::Progress(Ok(None)),
+            Response::Progress(Err("away".to_owned())),
         ] {
             let answered = Answered { id: 7, response };
             engine.send(&answered, None).unwrap();

@@ -237,6 +237,11 @@ impl Node {
         let state = Arc::new(state.context("the thread of functions' state cannot be started")?);
         let grants = Arc::new(CatalogueGrants::new(&catalogue.1));
         let functions = Arc::new(functions);
+        let fixed = Fixed {
+            cores: cores.iter().filter_map(|core| u16::try_from(*core).ok()).collect(),
+            shared_workers: shared_workers.len(),
+            address_seed: RandomState::new().hash_one(0),
+        };
         let plan = jobs::Plan {
             data: config.data.clone(),
             bounds: Bounds {
@@ -244,6 +249,8 @@ impl Node {
                 bytes_max: config.jobs_bytes_max.as_u64(),
             },
             mode,
+            logs: Arc::clone(&logs),
+            trace_sample: reconfigure::of_workers(config, &fixed).trace_sample,
         };
         let jobs = Jobs::open(Arc::clone(&functions), commands.clone(), plan);
         let jobs =
@@ -255,11 +262,6 @@ impl Node {
         let (parking, parked) = parking();
         let (board, board_fd) = Board::create()?;
         let board = Arc::new(board);
-        let fixed = Fixed {
-            cores: cores.iter().filter_map(|core| u16::try_from(*core).ok()).collect(),
-            shared_workers: shared_workers.len(),
-            address_seed: RandomState::new().hash_one(0),
-        };
         let first = Snapshot { catalogue: Arc::clone(&catalogue.1), workers: HashMap::new() };
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(first),

@@ -17,13 +17,18 @@ const SOON: Duration = Duration::from_secs(30);
 /// Starts a node with some metrics, and returns the address of its admin listener.
 fn node() -> (Node, SocketAddr) {
     let node = Node::build().option("--admin", "127.0.0.1:0").start();
-    for guest in ["hello", "panic"] {
+    for guest in ["hello", "panic", "keyvalue", "sleep"] {
         node.deploy(guest, guest, &[]);
     }
     for _ in 0..3 {
         node.get("/hello/").expect_hello();
     }
     node.get("/panic/").expect_problem(500);
+    node.cli(&["kv", "set", "keyvalue", "a", "b"]).expect_code(0);
+    let job = node.cli(&["invoke", "sleep", "--async", "--path", "/?ms=1"]).expect_code(0).stdout;
+    wait::until("the job is done", SOON, || {
+        node.cli(&["jobs", "show", job.trim()]).stdout.contains("done").then_some(())
+    });
     let admin = node.status().node.admin.unwrap();
     let admin = admin.strip_prefix("http://").unwrap().parse().unwrap();
     (node, admin)
@@ -84,6 +89,11 @@ fn prometheus_scrapes_a_node_and_knows_what_it_has_counted() {
     for (query, expected) in [
         ("sockhop_request_duration_seconds_count%7Bfunction=%22hello%22%7D", "3"),
         ("sockhop_failures_total%7Bfunction=%22panic%22,reason=%22trap%22%7D", "1"),
+        ("sockhop_kv_keys%7Bkind=%22function%22,bucket=%22keyvalue%22%7D", "1"),
+        ("sockhop_kv_operations_total%7Boperation=%22write%22%7D", "1"),
+        ("sockhop_kv_failures_total%7Breason=%22quota%22%7D", "0"),
+        ("sockhop_database_commits_total%7Bdatabase=%22kv%22%7D", "1"),
+        ("sockhop_jobs_attempts_total%7Bfunction=%22sleep%22,outcome=%22ok%22%7D", "1"),
         ("up", "1"),
     ] {
         assert_eq!(value(query).as_deref(), Some(expected), "{query}");

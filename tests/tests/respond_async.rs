@@ -285,9 +285,29 @@ fn a_worker_submits_no_jobs_of_functions_that_it_does_not_run() {
     });
     assert_eq!(
         received,
-        "1 Submitted(Err(Denied)), 2 Submitted(Err(Denied)), 3 Progress(None), 4 Progress(None)"
+        "1 Submitted(Err(Denied)), 2 Submitted(Err(Denied)), 3 Progress(Ok(None)), 4 Progress(Ok(None))"
     );
     drop(node);
+}
+
+#[test]
+fn who_asks_while_the_database_is_away_is_told_to_come_again() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("jobs").join("local.redb");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, "no database").unwrap();
+    let node = Node::build().data(folder.path()).start();
+    node.deploy("echo", "echo", OPTION);
+    let mut connection = node.connect();
+    let status = "/echo/.well-known/sockhop/jobs/019406c2-5e4e-7d11-8f3a-6f0f4f2d3c1b";
+    let reply = connection.get(status);
+    assert!(reply.head.get("retry-after").is_some(), "{}", reply.text());
+    reply.expect_problem(503);
+    post(&mut connection, "/echo/", b"").expect_problem(503);
+    fs::remove_file(&file).unwrap();
+    let again = || (connection.get(status).status() == 404).then_some(());
+    wait::until("it can be asked again", SOON, again);
+    node.stop();
 }
 
 #[test]

@@ -6,6 +6,8 @@
 )]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use harness::answer::Answer;
@@ -222,6 +224,78 @@ fn a_trace_begins_here_for_the_share_that_is_asked_for_and_the_last_spans_leave_
         "{:?}",
         collector.headers()
     );
+}
+
+/// Takes one request on `listener`, answers it with 204 and returns its head.
+fn accept(listener: &TcpListener) -> String {
+    let (stream, _) = listener.accept().unwrap();
+    let mut stream = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(stream.read_line(&mut head).unwrap(), 0, "{head}");
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    stream.read_exact(&mut vec![0; length.parse().unwrap()]).unwrap();
+    stream.get_mut().write_all(b"HTTP/1.1 204 X\r\nconnection: close\r\n\r\n").unwrap();
+    head
+}
+
+#[test]
+fn a_job_is_one_trace_from_its_submission_to_its_callback() {
+    let collector = Collector::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let node = exporting(&collector, "0").start();
+    let options = ["--job-attempts", "2", "--job-pause", "1s", "--allow-outbound", &address];
+    node.deploy("status", "shop", &[&options[..], &["--respond-async"]].concat());
+    let (url, traced) = (format!("http://{address}/"), format!("traceparent: {PARENT}"));
+    let job = ["invoke", "shop", "--async", "--path", "/?code=500", "-H", &traced];
+    node.cli(&[&job[..], &["--callback", &url]].concat()).expect_code(0);
+    let head = accept(&listener);
+    let of = |name: &str, count: usize| -> Vec<Span> {
+        let found = || {
+            let mut spans = collector.spans();
+            spans.retain(|span| span.trace == TRACE && span.name == name);
+            spans
+        };
+        wait::for_value(&format!("{count} spans {name}"), SOON, found, |it| it.len() == count)
+    };
+    let (enqueue, attempts, callback) =
+        (&of("enqueue shop", 1)[0], of("POST shop", 2), &of("call back shop", 1)[0]);
+    assert_eq!(enqueue.parent.as_deref(), Some("b7ad6b7169203331"));
+    assert_eq!((&enqueue.json["kind"], &callback.json["kind"]), (&json!(4), &json!(3)));
+    for part in attempts.iter().chain([callback]) {
+        assert_eq!(part.parent.as_ref(), Some(&enqueue.id), "{part:?}");
+    }
+    let named = format!("traceparent: 00-{TRACE}-{}-01", callback.id);
+    assert!(head.contains(&named), "{named}: {head}");
+    // Of a client that does not wait, its own request is in between.
+    let mut connection = node.connect();
+    let headers = [("prefer", "respond-async"), ("traceparent", PARENT)];
+    connection.send(request("PUT", "/shop/?code=200", &headers, b""));
+    let reply = connection.reply();
+    assert_eq!(reply.status(), 202, "{}", reply.text());
+    let both = of("PUT shop", 2);
+    let enqueue = of("enqueue shop", 2).pop().unwrap();
+    assert_eq!(enqueue.parent, Some(span(&reply)));
+    assert!(both.iter().any(|attempt| attempt.parent.as_ref() == Some(&enqueue.id)), "{both:?}");
+    node.stop();
+}
+
+#[test]
+fn a_trace_that_begins_with_a_job_has_all_its_attempts() {
+    let collector = Collector::start();
+    let node = exporting(&collector, "1").start();
+    node.deploy("status", "shop", &["--job-attempts", "2", "--job-pause", "1s"]);
+    let id = node.cli(&["invoke", "shop", "--async", "--path", "/?code=500"]).expect_code(0).stdout;
+    let trace = id.trim().replace('-', "");
+    let of = |name: &str| {
+        let of = |span: &Span| span.trace == trace && span.name == name;
+        collector.spans().iter().filter(|span| of(span)).count()
+    };
+    let both = || (of("enqueue shop"), of("POST shop"));
+    wait::for_value("both attempts are told", SOON, both, |counts| *counts == (1, 2));
+    node.stop();
 }
 
 #[test]

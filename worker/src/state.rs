@@ -100,7 +100,7 @@ impl State {
         job: JobId,
     ) -> Result<Option<Progress>, String> {
         match self.query(function, Query::Progress { job: job.bytes() }, None).await? {
-            Response::Progress(progress) => Ok(progress),
+            Response::Progress(progress) => progress,
             _ => Err(CONFUSED.to_owned()),
         }
     }

@@ -103,10 +103,11 @@ fn answered(input: &mut Unstructured<'_>) -> Result<Answered> {
         5 => Answer::Failed(Failure::Full(input.arbitrary()?)),
         _ => Answer::Done,
     };
-    let response = match input.int_in_range(0..=4)? {
+    let response = match input.int_in_range(0..=5)? {
         0 => Response::Submitted(Ok(input.arbitrary()?)),
         1 => Response::Submitted(Err(Refused::Full(input.arbitrary()?))),
-        2 => Response::Progress(progress(input)?),
+        2 => Response::Progress(Ok(progress(input)?)),
+        3 => Response::Progress(Err(input.arbitrary()?)),
         _ => Response::State(answer),
     };
     Ok(Answered { id: input.arbitrary()?, response })

@@ -92,6 +92,9 @@ pub struct VersionDetails {
     /// Whether clients may have their requests run later, as jobs.
     #[serde(default)]
     pub respond_async: bool,
+    /// Where its jobs go that are tried no more. Absent if nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<String>,
     /// What the function is, for people. Absent if nobody said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,

@@ -60,6 +60,9 @@ pub struct Job {
     /// The URL to which it goes in place of the function, to tell what came of another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback_to: Option<String>,
+    /// The id of the one of which this one tells what came. Absent if it is of a client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// What it is at.
     pub state: JobState,
     /// When it was submitted, in milliseconds since 1970.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use abi::destination::{Destination, URL_BYTES_MAX};
 use abi::function::{
     FileKind, Instances, Isolation, Kind, LimitOptions, NetworkMode, OutOfRange, Output,
     WebSocketMode, fields, has_limit,
@@ -195,6 +196,12 @@ pub struct Options {
         default_missing_value = "true",
     ))]
     pub respond_async: Option<bool>,
+    /// Where its jobs go that are tried no more: a function as NAME or NAME@ALIAS, which is invoked
+    /// with each, or a URL that it is posted to (default: they stay here)
+    #[schemars(description = "Where its jobs go that are tried no more: a function as `NAME` or \
+        `NAME@ALIAS`, or a URL.")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "TARGET"))]
+    pub dead_letters: Option<String>,
     /// What the function is, for people
     #[schemars(description = "What the function is, for people.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "TEXT"))]
@@ -265,6 +272,11 @@ pub enum OptionsError {
          --kv orders=shop-orders; {DEFAULT_BUCKET:?} is the function's own bucket"
     )]
     Kv { name: String, bucket: String },
+    #[error(
+        "--dead-letters {0:?} is no destination; expected a function as NAME or NAME@ALIAS, or \
+         http://HOST/PATH or https://HOST/PATH without a user, of at most {URL_BYTES_MAX} bytes"
+    )]
+    DeadLetters(String),
     #[error("--kv is given {count} times; at most {} are allowed", limits::STATE_GRANTS_MAX)]
     KvCount { count: usize },
     #[error(
@@ -341,6 +353,7 @@ impl Options {
             network: self.network.or(file.network),
             websocket: self.websocket.or(file.websocket),
             respond_async: self.respond_async.or(file.respond_async),
+            dead_letters: self.dead_letters.or(file.dead_letters),
             description: self.description.or(file.description),
             role: self.role.or(file.role),
         }
@@ -382,6 +395,7 @@ impl Options {
                 "network" => self.network = None,
                 "websocket" => self.websocket = None,
                 "respond-async" => self.respond_async = None,
+                "dead-letters" => self.dead_letters = None,
                 "description" => self.description = None,
                 "role" => self.role = None,
                 limit => return self.limits.unset(limit),
@@ -408,6 +422,10 @@ impl Options {
         self.check_kv()?;
         if let Some(path) = self.health_path.as_ref().filter(|path| !is_path(path)) {
             return Err(OptionsError::HealthPath(path.clone()));
+        }
+        let is_bad = |to: &&String| Destination::read(to).is_none();
+        if let Some(to) = self.dead_letters.as_ref().filter(is_bad) {
+            return Err(OptionsError::DeadLetters(to.clone()));
         }
         self.check_texts(kind)?;
         if kind.is_native() {

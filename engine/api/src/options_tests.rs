@@ -223,7 +223,7 @@ fn json_has_sizes_to_the_byte_and_neither_name_nor_source() {
          \"outbound_requests\":null,\"kv_keys\":null,\"kv_size\":null,\"kv_calls\":null,\"job_attempts\":null,\"job_age\":null,\"job_pause\":null,\"processes\":null,\"processes_min\":null,\
          \"process_requests\":null,\"init_timeout\":null,\"process_idle\":null,\
          \"process_grace\":null,\"threads\":null,\"tmp\":null,\"previews\":null,\"health_path\":null,\
-         \"handler\":null,\"report_lines\":null,\"network\":null,\"websocket\":null,\"respond_async\":null,\"description\":null,\"role\":null}"
+         \"handler\":null,\"report_lines\":null,\"network\":null,\"websocket\":null,\"respond_async\":null,\"dead_letters\":null,\"description\":null,\"role\":null}"
     );
 }
 

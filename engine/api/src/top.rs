@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::jobs::JobsStatus;
 use crate::status::WorkerState;
 
 /// How many classes of outcomes are counted: 1xx to 5xx, and no reply.
@@ -19,7 +20,7 @@ pub struct Sample {
     pub node: NodeSample,
     /// Its workers.
     pub workers: Vec<WorkerSample>,
-    /// The functions that were called.
+    /// The functions that were called, or have asynchronous invocations.
     pub functions: Vec<FunctionSample>,
 }
 
@@ -38,6 +39,9 @@ pub struct NodeSample {
     pub accepted: u64,
     /// The resident memory of the engine.
     pub memory_bytes: u64,
+    /// Its asynchronous invocations.
+    #[serde(default)]
+    pub jobs: JobsStatus,
 }
 
 /// One worker.
@@ -78,4 +82,7 @@ pub struct FunctionSample {
     pub outcomes: [u64; OUTCOMES],
     /// Invocations so far by how long they took, in the ranges that `/metrics` has.
     pub latency: [u64; LATENCIES],
+    /// Its asynchronous invocations.
+    #[serde(default)]
+    pub jobs: JobsStatus,
 }

@@ -53,7 +53,7 @@ fn version() -> Value {
         "instances": "reuse=3", "env": { "A": "1" }, "config": {}, "args": [], "output": "raw",
         "allow_outbound": ["example.com:443"], "kv": { "orders": "shop-orders" },
         "report_lines": true, "network": "host", "websocket": "messages",
-        "respond_async": true,
+        "respond_async": true, "dead_letters": "https://example.com/letters",
         "limits": limits(),
     })
 }
@@ -151,7 +151,7 @@ fn deploys() {
         "process_requests": null, "init_timeout": null, "process_idle": null,
         "process_grace": null, "threads": null, "tmp": null, "previews": null, "health_path": null,
         "handler": null, "report_lines": null, "network": null, "websocket": null,
-        "respond_async": null, "description": null, "role": null,
+        "respond_async": null, "dead_letters": null, "description": null, "role": null,
     });
     same::<Options>(nothing.clone());
     let more = json!({ "fresh_options": true, "unset": ["env"], "kind": "http", "memory": 65537 });
@@ -254,7 +254,7 @@ fn the_node() {
     same::<Status>(with(status, &json!({ "state": state })));
     let node = json!({
         "pid": 1, "functions": 2, "draining": true, "started_s": 3, "accepted": 4,
-        "memory_bytes": 5,
+        "memory_bytes": 5, "jobs": { "queued": 6, "running": 7, "dead": 8 },
     });
     let worker = json!({
         "index": 0, "pid": 1, "core": 2, "pool": "shared", "state": "ready", "restarts": 3,
@@ -263,6 +263,7 @@ fn the_node() {
     let function = json!({
         "name": "f", "in_flight": 1, "queued": 2, "outcomes": [0, 1, 2, 3, 4, 5],
         "latency": (0..18).collect::<Vec<_>>(),
+        "jobs": { "queued": 1, "running": 2, "dead": 3 },
     });
     same::<Sample>(
         json!({ "at_us": 1, "node": node, "workers": [worker], "functions": [function] }),

@@ -49,6 +49,7 @@ pub(super) fn version(of: &Manifest) -> VersionDetails {
         network: of.network,
         websocket: of.websocket,
         respond_async: of.respond_async,
+        dead_letters: of.dead_letters.clone(),
         description: of.description.clone(),
         role: of.role.clone(),
     }

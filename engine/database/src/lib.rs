@@ -148,6 +148,28 @@ pub struct Counts {
     pub failed: AtomicU64,
 }
 
+impl Counts {
+    /// Returns what was counted so far.
+    #[must_use]
+    pub fn read(&self) -> Counted {
+        let [reads, writes, commits, commit_us, failed] =
+            [&self.reads, &self.writes, &self.commits, &self.commit_us, &self.failed]
+                .map(|count| count.load(Relaxed));
+        Counted { reads, writes, commits, commit_us, failed }
+    }
+}
+
+/// [`Counts`] at a moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "as of `Counts`")]
+pub struct Counted {
+    pub reads: u64,
+    pub writes: u64,
+    pub commits: u64,
+    pub commit_us: u64,
+    pub failed: u64,
+}
+
 /// Who else may need the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {

@@ -61,6 +61,9 @@ pub struct Record {
     /// The URL that is told what came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback: Option<String>,
+    /// The id of the job of which this one tells what came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// When it was submitted, in milliseconds since 1970.
     pub enqueued_ms: u64,
     /// From when its age counts: since it was submitted, or retried as a dead letter.
@@ -78,6 +81,34 @@ pub struct Record {
     /// Set for a dead letter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub death: Option<Death>,
+}
+
+impl Record {
+    /// Returns what is kept at first of a job that is due now.
+    #[must_use]
+    pub fn new(function: &str, target: Target, request: &Request, now_ms: u64) -> Self {
+        Self {
+            function: function.to_owned(),
+            reference: None,
+            target,
+            callback: None,
+            about: None,
+            enqueued_ms: now_ms,
+            since_ms: now_ms,
+            due_ms: now_ms,
+            attempts: 0,
+            bytes: request.bytes(),
+            last: None,
+            death: None,
+        }
+    }
+
+    /// Returns whether it tells what came of another job. What comes of such a job nobody is told:
+    /// that would have no end.
+    #[must_use]
+    pub fn is_message(&self) -> bool {
+        self.about.is_some() || matches!(self.target, Target::Callback(_))
+    }
 }
 
 /// What is kept for a while of a job that is done.

@@ -6,6 +6,7 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
+use http::HeaderValue;
 use uuid::Uuid;
 
 use crate::error::LambdaError;
@@ -19,6 +20,9 @@ const RESPONSE_SLACK_BYTES: usize = 100;
 pub const RESPONSE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + RESPONSE_SLACK_BYTES;
 /// How much of the log's end a client gets.
 pub const LOG_TAIL_BYTES_MAX: usize = 4096;
+
+/// The headers of W3C's Trace Context.
+pub const TRACE_CONTEXT: [&str; 2] = ["traceparent", "tracestate"];
 
 /// What a function is invoked with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct InvokeRequest {
     pub log_tail: LogTail,
     /// The trace that the request belongs to, as in `X-Amzn-Trace-Id`.
     pub trace_id: Option<String>,
+    /// The trace, as in `traceparent` and `tracestate`, which AWS has not.
+    pub trace_context: [Option<HeaderValue>; 2],
     /// The tenant that it is for.
     pub tenant_id: Option<String>,
     /// How the client takes the answer.

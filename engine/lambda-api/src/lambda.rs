@@ -35,11 +35,12 @@ pub trait Lambda: Send + Sync + 'static {
         function: FunctionReference,
     ) -> impl Future<Output = Result<VersionName, LambdaError>> + Send;
 
-    /// Keeps an invocation to be made later (`Event`): it must be on disk when this returns.
+    /// Keeps an invocation to be made later (`Event`): it must be on disk when this returns. Returns
+    /// the id that the function is told at each attempt.
     fn enqueue(
         &self,
         request: InvokeRequest,
-    ) -> impl Future<Output = Result<(), LambdaError>> + Send {
+    ) -> impl Future<Output = Result<String, LambdaError>> + Send {
         let function = request.function.name;
         let message = format!(
             "asynchronous invocations (InvocationType Event) are not supported by this node yet; \

@@ -169,6 +169,7 @@ fn lines(job: &Job) -> Vec<String> {
         format!("submitted  {}", when(job.enqueued_ms)),
         format!("attempts   {}", job.attempts),
     ];
+    lines.extend(job.about.as_ref().map(|about| format!("about      {about}")));
     lines.extend(job.next_ms.map(|next| format!("next       {}", when(next))));
     lines.extend(job.ended_ms.map(|ended| format!("ended      {}", when(ended))));
     lines.extend(job.reason.as_ref().map(|reason| format!("reason     {reason}")));
@@ -200,6 +201,7 @@ mod tests {
             function: "web".to_owned(),
             reference: Some("beta".to_owned()),
             callback_to: None,
+            about: Some("other".to_owned()),
             state: JobState::Dead,
             enqueued_ms: 0,
             next_ms: None,
@@ -210,7 +212,9 @@ mod tests {
             last: Some(last),
         };
         let lines = lines(&job).join("\n");
-        for part in ["web@beta", "dead", "enough", "500 at", "the reply is 500", "sockhop logs i"] {
+        for part in
+            ["web@beta", "dead", "other", "enough", "500 at", "the reply is 500", "sockhop logs i"]
+        {
             assert!(lines.contains(part), "{part}: {lines}");
         }
     }

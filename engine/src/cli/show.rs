@@ -97,7 +97,11 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     if version.kind == Kind::Command {
         line("output", version.output.name());
     }
-    let texts = [("description", &version.description), ("handler", &version.handler)];
+    let texts = [
+        ("description", &version.description),
+        ("handler", &version.handler),
+        ("dead-letters", &version.dead_letters),
+    ];
     for (key, text) in texts {
         text.iter().for_each(|text| line(key, text));
     }

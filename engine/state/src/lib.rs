@@ -10,10 +10,14 @@ pub mod local;
 pub mod nats;
 mod number;
 pub mod server;
+mod tally;
 
 use std::fmt;
 
 use abi::state::{Answer, Operation};
+use database::Counted;
+
+pub use self::tally::Reading;
 
 /// A collection of keys and values.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,4 +102,10 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Passes every bucket that has something in it to `done`, perhaps before this returns.
     fn buckets(&self, done: DoneBuckets);
+
+    /// Returns what the database of this node has done. Returns `None` if there is none: then
+    /// nothing is known at once.
+    fn counted(&self) -> Option<Counted> {
+        None
+    }
 }

@@ -22,7 +22,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::{Bucket, Quota, Request, Store, Usage};
+use crate::tally::Tally;
+use crate::{Bucket, Quota, Reading, Request, Store, Usage};
 
 /// What is held of one worker's questions and of their answers.
 const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -51,8 +52,9 @@ pub trait Grants: Send + Sync + fmt::Debug {
 
 /// What is done with a submission's answer, on whatever thread has it. It must not block.
 pub type Submitted = Box<dyn FnOnce(Result<JobId, Refused>) + Send>;
-/// What is done with what there is to say of a job, likewise. `None` if there is no such job.
-pub type LookedUp = Box<dyn FnOnce(Option<Progress>) + Send>;
+/// What is done with what there is to say of a job, likewise. `None` if there is no such job, a
+/// sentence if nobody can say.
+pub type LookedUp = Box<dyn FnOnce(Result<Option<Progress>, String>) + Send>;
 
 /// What keeps jobs, and runs them.
 pub trait Jobs: Send + Sync + fmt::Debug {
@@ -66,7 +68,11 @@ pub trait Jobs: Send + Sync + fmt::Debug {
 
 /// A handle on the thread. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Server(UnboundedSender<Command>);
+pub struct Server {
+    commands: UnboundedSender<Command>,
+    store: Arc<dyn Store>,
+    tally: Arc<Tally>,
+}
 
 enum Command {
     Connect(Channel, Runs, UnboundedSender<String>),
@@ -92,10 +98,25 @@ impl Server {
     ) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let (commands, received) = unbounded_channel();
+        let tally = Arc::<Tally>::default();
+        let server = Self { commands, store: Arc::clone(&store), tally: Arc::clone(&tally) };
         std::thread::Builder::new().name("state".to_owned()).spawn(move || {
-            LocalSet::new().block_on(&runtime, run(received, &store, &jobs, &grants));
+            LocalSet::new().block_on(&runtime, run(received, (&store, &tally), &jobs, &grants));
         })?;
-        Ok(Self(commands))
+        Ok(server)
+    }
+
+    /// Returns what was asked so far, and how full the buckets are that this node has in its
+    /// database. May block for as long as a page takes from the disk.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        let mut reading = Reading { database: self.store.counted(), ..self.tally.read() };
+        if reading.database.is_some() {
+            let (found, buckets) = std::sync::mpsc::sync_channel(1);
+            self.store.buckets(Box::new(move |buckets| drop(found.try_send(buckets))));
+            reading.buckets = buckets.try_recv().ok().and_then(Result::ok).unwrap_or_default();
+        }
+        reading
     }
 
     /// Answers a worker that runs `runs` from now on. If it breaks the protocol, the returned
@@ -103,7 +124,7 @@ impl Server {
     pub fn connect(&self, channel: Channel, runs: Runs) -> UnboundedReceiver<String> {
         let (breach, breaches) = unbounded_channel();
         // Without the thread, the other end is closed.
-        let _ = self.0.send(Command::Connect(channel, runs, breach));
+        let _ = self.commands.send(Command::Connect(channel, runs, breach));
         breaches
     }
 
@@ -113,7 +134,7 @@ impl Server {
     /// [`Stopped`] if the node has.
     pub async fn call(&self, request: Request) -> Result<Answer, Stopped> {
         let (done, answer) = oneshot::channel();
-        self.0.send(Command::Call(request, done)).map_err(|_| Stopped)?;
+        self.commands.send(Command::Call(request, done)).map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 
@@ -123,7 +144,7 @@ impl Server {
     /// [`Stopped`] if the node has.
     pub async fn clear(&self, bucket: Bucket) -> Result<Answer, Stopped> {
         let (done, answer) = oneshot::channel();
-        self.0.send(Command::Clear(bucket, done)).map_err(|_| Stopped)?;
+        self.commands.send(Command::Clear(bucket, done)).map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 
@@ -133,7 +154,7 @@ impl Server {
     /// A sentence that says why they cannot be read.
     pub async fn buckets(&self) -> Result<Vec<(Bucket, Usage)>, String> {
         let (done, answer) = oneshot::channel();
-        let sent = self.0.send(Command::Buckets(done)).map_err(|_| Stopped);
+        let sent = self.commands.send(Command::Buckets(done)).map_err(|_| Stopped);
         sent.map_err(|stopped| stopped.to_string())?;
         answer.await.map_err(|_| Stopped.to_string())?
     }
@@ -141,7 +162,7 @@ impl Server {
 
 async fn run(
     mut commands: UnboundedReceiver<Command>,
-    store: &Arc<dyn Store>,
+    (store, tally): (&Arc<dyn Store>, &Arc<Tally>),
     jobs: &Arc<dyn Jobs>,
     grants: &Arc<dyn Grants>,
 ) {
@@ -150,7 +171,8 @@ async fn run(
             Command::Connect(channel, runs, breach) => {
                 let (store, jobs) = (Arc::clone(store), Arc::clone(jobs));
                 let (grants, held) = (Arc::clone(grants), Arc::default());
-                let connection = Connection { runs, store, jobs, grants, held };
+                let tally = Arc::clone(tally);
+                let connection = Connection { runs, store, tally, jobs, grants, held };
                 spawn_local(async move {
                     if let Err(why) = connection.serve(channel).await {
                         let _ = breach.send(why);
@@ -158,7 +180,12 @@ async fn run(
                 });
             }
             Command::Call(request, done) => {
-                store.submit(request, Box::new(move |answer| drop(done.send(answer))));
+                let (tally, is_write) = (Arc::clone(tally), request.operation.is_write());
+                let counted = move |answer| {
+                    tally.count(is_write, &answer);
+                    let _ = done.send(answer);
+                };
+                store.submit(request, Box::new(counted));
             }
             Command::Clear(bucket, done) => {
                 store.clear(bucket, Box::new(move |answer| drop(done.send(answer))));
@@ -200,6 +227,7 @@ type Outgoing = (Answered, usize);
 struct Connection {
     runs: Runs,
     store: Arc<dyn Store>,
+    tally: Arc<Tally>,
     jobs: Arc<dyn Jobs>,
     grants: Arc<dyn Grants>,
     held: Arc<Held>,
@@ -263,13 +291,18 @@ impl Connection {
             Query::State { bucket, operation } => {
                 let quota = self.grants.quota(&self.runs, &function, bucket.as_deref());
                 let to = to.hold(operation.bytes());
+                let (tally, is_write) = (Arc::clone(&self.tally), operation.is_write());
+                let done = move |answer: Answer| {
+                    tally.count(is_write, &answer);
+                    to.answer(Response::State(answer));
+                };
                 let Some(quota) = quota else {
-                    to.answer(Response::State(Answer::Failed(Failure::Denied)));
+                    done(Answer::Failed(Failure::Denied));
                     return Ok(());
                 };
                 let bucket = bucket.map_or(Bucket::Function(function), Bucket::Shared);
                 let request = Request { bucket, quota, operation };
-                self.store.submit(request, Box::new(|answer| to.answer(Response::State(answer))));
+                self.store.submit(request, Box::new(done));
             }
             Query::Submit => {
                 let submission = submission(fd)?;
@@ -286,7 +319,7 @@ impl Connection {
             Query::Progress { job } => {
                 let to = to.hold(0);
                 if !self.grants.takes_jobs(&self.runs, &function) {
-                    to.answer(Response::Progress(None));
+                    to.answer(Response::Progress(Ok(None)));
                     return Ok(());
                 }
                 let done = |progress| to.answer(Response::Progress(progress));

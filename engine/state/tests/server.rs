@@ -56,10 +56,10 @@ impl Jobs for Kept {
     fn look_up(&self, function: &str, job: JobId, done: LookedUp) {
         let kept = self.0.lock().unwrap();
         let found = kept.iter().find(|(id, of, _)| *id == job && of == function);
-        done(found.map(|(_, _, submission)| {
+        done(Ok(found.map(|(_, _, submission)| {
             let attempts = submission.body.len().try_into().unwrap();
             Progress { state: State::Queued, attempts, status: None }
-        }));
+        })));
     }
 }
 
@@ -95,7 +95,7 @@ fn progress(worker: &Channel, function: &str, job: JobId) -> Option<Progress> {
     let query = Query::Progress { job: job.bytes() };
     worker.send(&Question { id: 4, function: function.to_owned(), query }, None).unwrap();
     match received(worker).unwrap() {
-        Answered { id: 4, response: Response::Progress(progress) } => progress,
+        Answered { id: 4, response: Response::Progress(progress) } => progress.unwrap(),
         other => panic!("{other:?}"),
     }
 }

@@ -36,6 +36,7 @@ impl Manifest {
             network: chosen(self.network).filter(|_| native),
             websocket: chosen(self.websocket).filter(|_| !native),
             respond_async: chosen(self.respond_async),
+            dead_letters: self.dead_letters.clone(),
             description: self.description.clone(),
             role: self.role.clone().filter(|_| lambda),
             ..Options::default()
@@ -76,6 +77,7 @@ pub fn changes(before: &Manifest, version: &Manifest) -> Vec<OptionChange> {
             ("network", of.network.name().to_owned()),
             ("websocket", of.websocket.name().to_owned()),
             ("respond-async", of.respond_async.to_string()),
+            ("dead-letters", text(&of.dead_letters)),
             ("description", text(&of.description)),
             ("role", text(&of.role)),
         ];
@@ -141,6 +143,7 @@ mod tests {
         health_path = "/health"
         websocket = "messages"
         respond_async = true
+        dead_letters = "letters@beta"
         [env]
         A = "1"
         [config]

@@ -64,6 +64,9 @@ pub struct Manifest {
     /// Whether clients may have their requests run later, as jobs.
     #[serde(default)]
     pub respond_async: bool,
+    /// Where its jobs go that are tried no more: a function or a URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<String>,
     /// What it is, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -109,6 +112,7 @@ impl Manifest {
             network: options.network.unwrap_or_default(),
             websocket: options.websocket.unwrap_or_default(),
             respond_async: options.respond_async.unwrap_or_default(),
+            dead_letters: options.dead_letters,
             description: options.description,
             role: options.role,
         }

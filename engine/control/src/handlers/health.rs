@@ -73,6 +73,7 @@ pub(crate) async fn metrics(
         traces,
         cron,
         jobs,
+        state: control.state.reading(),
     });
     let text = text.map_err(|error| Failed::new(Fault::NODE_BROKEN, error))?;
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());

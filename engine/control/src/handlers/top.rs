@@ -30,11 +30,22 @@ pub(crate) async fn top(State(control): State<Arc<Control>>) -> Answered<GetTop>
         memory_bytes: status.memory_bytes.unwrap_or_default(),
     });
     let workers = workers.collect();
+    let mut depths = control.jobs.depths();
     let functions = reading.functions.into_iter().map(|function| {
         let FunctionTally { outcomes, latency, .. } = function.tally;
         let (in_flight, queued) = (function.in_flight, function.queued);
-        FunctionSample { name: function.name, in_flight, queued, outcomes, latency: latency.counts }
+        let jobs = depths.remove(&function.name).unwrap_or_default();
+        let (name, latency) = (function.name, latency.counts);
+        FunctionSample { name, in_flight, queued, outcomes, latency, jobs }
     });
+    let mut functions: Vec<_> = functions.collect();
+    // Those that have jobs, and were not called yet.
+    let others = depths.into_iter();
+    functions.extend(others.map(|(name, jobs)| FunctionSample {
+        name,
+        jobs,
+        ..FunctionSample::default()
+    }));
     let node = NodeSample {
         pid: node.pid,
         functions: node.functions,
@@ -42,6 +53,7 @@ pub(crate) async fn top(State(control): State<Arc<Control>>) -> Answered<GetTop>
         started_s: node.started_s,
         accepted: reading.dispatch.accepted.iter().map(|(_, count)| count).sum(),
         memory_bytes: memory::resident_bytes(node.pid).unwrap_or_default(),
+        jobs: node.jobs,
     };
-    Ok(Json(Sample { at_us: now_us(), node, workers, functions: functions.collect() }))
+    Ok(Json(Sample { at_us: now_us(), node, workers, functions }))
 }

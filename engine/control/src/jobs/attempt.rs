@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use abi::job::{ATTEMPT_HEADER, ID_HEADER};
+use abi::job::{ABOUT_HEADER, ATTEMPT_HEADER, ID_HEADER};
 use abi::limits::CALLBACK_REPLY_BYTES_MAX;
 use abi::message::Awaits;
 use abi::problem::INVOCATION_ID_HEADER;
@@ -66,7 +66,7 @@ async fn make(
     let made = &mut ended.made;
     let path = kept.head.path_and_query.clone();
     let failed = Outcome::Failed { retry_after_ms: None };
-    let request = match of_kept(id, record.attempts + 1, kept) {
+    let request = match of_kept(id, record, kept) {
         Ok(request) => request,
         Err(error) => {
             made.error = Some(format!("the request cannot be sent: {error}"));
@@ -118,13 +118,16 @@ async fn make(
 }
 
 /// Returns the request of an attempt.
-fn of_kept(id: JobId, attempt: u32, kept: Kept) -> Result<Request<Body>, axum::http::Error> {
+fn of_kept(id: JobId, record: &Record, kept: Kept) -> Result<Request<Body>, axum::http::Error> {
     let mut request = Request::builder().method(&*kept.head.method);
     for (name, value) in kept.head.headers {
         request = request.header(name, value);
     }
     let id = HeaderValue::from_bytes(&id.text())?;
-    let request = request.header(ID_HEADER, id).header(ATTEMPT_HEADER, attempt);
+    let mut request = request.header(ID_HEADER, id).header(ATTEMPT_HEADER, record.attempts + 1);
+    if let Some(about) = &record.about {
+        request = request.header(ABOUT_HEADER, about);
+    }
     request.body(Body::from(kept.body))
 }
 

@@ -1,4 +1,4 @@
-//! Telling a URL what came of a job: a job of the node's own, tried as others are.
+//! An attempt to tell a URL what came of a job.
 //!
 //! It goes where the function's own requests may go, and to any address of the public internet;
 //! never into the node's own network, unless the function's `--allow-outbound` names that. The
@@ -8,116 +8,35 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use abi::destination::{URL_BYTES_MAX, is_url};
 use abi::job::{ATTEMPT_HEADER, ID_HEADER};
 use abi::outbound::{AllowList, is_public};
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use axum::http::header::RETRY_AFTER;
 use host::clock;
 use host::fault::chain_of;
-use jobs::local::{Bounds, Follower, New};
+use jobs::JobId;
 use jobs::plan::Outcome;
-use jobs::record::{Attempt, Death, Head, Record, Request, Target};
-use jobs::{JobId, new_id};
+use jobs::record::{Attempt, Request};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
-use serde_json::json;
 
-use super::attempt::Reply;
+use super::attempt::Ended;
 use super::error::JobError;
 
-/// The longest URL.
-const URL_BYTES_MAX: usize = 2048;
 /// How long a connection may take, and the whole of it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Checks that something can be told to `url`.
 pub(super) fn check(url: &str) -> Result<(), JobError> {
-    let parsed = Url::parse(url).ok().filter(|_| url.len() <= URL_BYTES_MAX);
-    let fits = |url: &Url| {
-        matches!(url.scheme(), "http" | "https")
-            && url.has_host()
-            && url.username().is_empty()
-            && url.password().is_none()
-    };
-    match parsed.is_some_and(|url| fits(&url)) {
+    match is_url(url) {
         true => Ok(()),
         false => Err(JobError::Invalid(format!(
             "{url:?} cannot be called back; expected http://HOST/PATH or https://HOST/PATH, without \
              a user, of at most {URL_BYTES_MAX} bytes"
         ))),
     }
-}
-
-/// What is told of a job.
-#[derive(Debug)]
-pub(super) struct Notification<'a> {
-    pub(super) id: JobId,
-    pub(super) record: &'a Record,
-    pub(super) death: Option<&'a Death>,
-    pub(super) last: Option<&'a Attempt>,
-    pub(super) reply: Option<Reply>,
-}
-
-/// Returns the job that tells `url`.
-pub(super) fn follower(
-    url: String,
-    notification: &Notification<'_>,
-    bounds: Bounds,
-    now_ms: u64,
-) -> Follower {
-    let request = |with_reply| {
-        let headers = vec![(CONTENT_TYPE.to_string(), b"application/json".to_vec())];
-        let (method, path_and_query) = ("POST".to_owned(), String::new());
-        let head = Head { method, path_and_query, headers };
-        Request { head, body: text(notification, with_reply, now_ms).into_bytes() }
-    };
-    let whole = request(true);
-    let record = Record {
-        function: notification.record.function.clone(),
-        reference: None,
-        target: Target::Callback(url),
-        callback: None,
-        enqueued_ms: now_ms,
-        since_ms: now_ms,
-        due_ms: now_ms,
-        attempts: 0,
-        bytes: whole.bytes(),
-        last: None,
-        death: None,
-    };
-    let new = New { id: new_id(), record, request: whole };
-    Follower { new, small: request(false), bounds }
-}
-
-/// Returns a notification as JSON.
-fn text(notification: &Notification<'_>, with_reply: bool, now_ms: u64) -> String {
-    let Notification { id, record, death, last, reply } = notification;
-    let mut json = json!({
-        "id": id.to_string(),
-        "function": record.function,
-        "reference": record.reference,
-        "state": if death.is_some() { "dead" } else { "done" },
-        "status": last.and_then(|last| last.status),
-        "attempts": record.attempts,
-        "enqueued_ms": record.enqueued_ms,
-        "ended_ms": now_ms,
-        "invocation": last.and_then(|last| last.invocation.clone()),
-        "reason": death.map(|death| death.reason.clone()),
-    });
-    if let Some(Reply { content_type, body }) = reply {
-        json["content_type"] = json!(content_type);
-        match body.as_ref().filter(|_| with_reply) {
-            None => json["body_left_out"] = true.into(),
-            Some(body) => match std::str::from_utf8(body) {
-                Ok(text) => json["body"] = text.into(),
-                Err(_) => json["body_base64"] = BASE64_STANDARD.encode(body).into(),
-            },
-        }
-    }
-    json.to_string()
 }
 
 /// Where a function's callbacks may go.
@@ -172,12 +91,12 @@ pub(super) async fn send(
     url: &str,
     allowed: &[String],
     request: Request,
-) -> (Outcome, Attempt) {
+) -> Ended {
     let (began_ms, began) = (clock::unix_ms(), Instant::now());
     let sent = try_send(id, attempt, url, Destinations::of(allowed), request).await;
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let made = Attempt { began_ms, duration_ms, ..Attempt::default() };
-    match sent {
+    let (outcome, made) = match sent {
         Ok((status, _)) if status < 400 => (Outcome::Ok, Attempt { status: Some(status), ..made }),
         Ok((status, retry_after_ms)) => {
             let error = Some(format!("the reply is {status}"));
@@ -187,7 +106,8 @@ pub(super) async fn send(
             let outcome = Outcome::Failed { retry_after_ms: None };
             (outcome, Attempt { error: Some(error), ..made })
         }
-    }
+    };
+    Ended { outcome, made, reply: None }
 }
 
 /// Returns the reply's status, and after how many milliseconds to try again.
@@ -231,18 +151,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_can_be_called_is_taken() {
-        for url in ["http://example.com", "https://example.com:8443/a?b=c", "http://[::1]/"] {
-            assert!(check(url).is_ok(), "{url}");
-        }
-        let long = format!("http://a/{}", "x".repeat(URL_BYTES_MAX));
-        for url in ["", "x", "/a", "ftp://a/", "file:///etc/passwd", "http://u:p@a/", long.as_str()]
-        {
-            assert!(matches!(check(url), Err(JobError::Invalid(_))), "{url}");
-        }
-    }
-
-    #[test]
     fn the_nodes_own_network_is_not_called_unless_the_function_may() {
         let none = Destinations::default();
         let some = Destinations::of(&["10.1.2.3:80".to_owned(), "inside.test:443".to_owned()]);
@@ -261,34 +169,5 @@ mod tests {
         assert!(some.allows("10.1.2.3", address("10.1.2.3"), 80));
         assert!(!some.allows("10.1.2.3", address("10.1.2.3"), 81));
         assert!(!some.allows("other.test", address("10.1.2.3"), 80), "it was not named so");
-    }
-
-    #[test]
-    fn a_reply_is_told_as_text_or_in_base64_or_left_out() {
-        let record = Record {
-            function: "web".to_owned(),
-            reference: None,
-            target: Target::Function,
-            callback: Some("http://a/".to_owned()),
-            enqueued_ms: 1,
-            since_ms: 1,
-            due_ms: 1,
-            attempts: 2,
-            bytes: 0,
-            last: None,
-            death: None,
-        };
-        let told = |body: Option<Vec<u8>>, with_reply| {
-            let reply = Some(Reply { content_type: Some("text/plain".to_owned()), body });
-            let (id, record) = (new_id(), &record);
-            let told = Notification { id, record, death: None, last: None, reply };
-            serde_json::from_str::<serde_json::Value>(&text(&told, with_reply, 9)).unwrap()
-        };
-        let plain = told(Some(b"hi".to_vec()), true);
-        assert_eq!(plain["body"], "hi");
-        assert_eq!((plain["state"].as_str(), plain["attempts"].as_u64()), (Some("done"), Some(2)));
-        assert_eq!(told(Some(vec![255]), true)["body_base64"], "/w==");
-        assert_eq!(told(Some(b"hi".to_vec()), false)["body_left_out"], true);
-        assert_eq!(told(None, true)["body_left_out"], true);
     }
 }

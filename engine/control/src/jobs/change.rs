@@ -74,7 +74,8 @@ impl Jobs {
     /// # Errors
     /// A [`JobError`] if there is no such job, or it runs.
     pub(crate) async fn cancel(&self, id: JobId) -> Result<(), JobError> {
-        // First of all, so that it does not begin meanwhile.
+        self.expect_loaded(id).await?;
+        // Before anything else, so that it does not begin meanwhile.
         let state = self.loaded()?.queue.remove(id);
         match state {
             Some(State::Queued | State::Dead) => {}
@@ -95,6 +96,7 @@ impl Jobs {
     /// # Errors
     /// A [`JobError`] if there is no such job, or it runs.
     pub(crate) async fn retry(&self, id: JobId) -> Result<Job, JobError> {
+        self.expect_loaded(id).await?;
         let state = self.loaded()?.queue.state(id);
         match state {
             Some(State::Queued) => {}
@@ -122,7 +124,7 @@ impl Jobs {
             death: None,
             ..record
         };
-        match self.ask(Task::Update(id, revived, None)).await {
+        match self.ask(Task::Update(id, revived, Vec::new())).await {
             Answer::Unavailable(why) => Err(JobError::Unavailable(why)),
             Answer::Unknown => Err(JobError::Unknown(id)),
             _ => Ok(()),
@@ -138,6 +140,17 @@ impl Jobs {
             },
             Answer::Unavailable(why) => JobError::Unavailable(why),
             _ => JobError::Unknown(id),
+        }
+    }
+
+    /// Checks that this engine runs jobs.
+    async fn expect_loaded(&self, id: JobId) -> Result<(), JobError> {
+        if self.known().is_loaded {
+            return Ok(());
+        }
+        match self.ask(Task::Show(id)).await {
+            Answer::Unavailable(why) => Err(JobError::Unavailable(why)),
+            _ => Err(JobError::NotHere),
         }
     }
 
@@ -196,6 +209,7 @@ fn described(id: JobId, known: Found, in_queue: Option<State>, due_ms: Option<u6
                     Target::Callback(url) => Some(url),
                     Target::Function | Target::Event => None,
                 },
+                about: record.about,
                 state,
                 enqueued_ms: record.enqueued_ms,
                 next_ms,
@@ -211,6 +225,7 @@ fn described(id: JobId, known: Found, in_queue: Option<State>, due_ms: Option<u6
             function: finished.function,
             reference: None,
             callback_to: None,
+            about: None,
             state: JobState::Done,
             enqueued_ms: finished.enqueued_ms,
             next_ms: None,

@@ -22,7 +22,7 @@ pub enum JobError {
     HeadTooLarge,
     #[error("there are too many asynchronous invocations: {0}; try again later")]
     Full(String),
-    #[error("asynchronous invocations cannot be kept now: {0}")]
+    #[error("asynchronous invocations can neither be kept nor read now: {0}")]
     Unavailable(String),
     #[error("this engine does not run asynchronous invocations now: another takes over; try again")]
     NotHere,

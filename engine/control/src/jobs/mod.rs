@@ -2,8 +2,8 @@
 //!
 //! What is kept and what is next, the crate `jobs` says. [`runner`] is the task that runs them, on a
 //! thread of its own, while this engine holds the data folder's [turn](crate::turn) for that;
-//! [`attempt`] is one attempt, [`callback`] tells a URL what came of a job, [`submission`] checks
-//! what is to be kept, [`change`] is for operators, [`of_workers`] for workers, [`handover`] says
+//! [`attempt`] is one attempt, [`notification`] says what came of a job, [`callback`] tells that a
+//! URL, [`trace`] has all of it in one trace, [`submission`] checks what is to be kept, [`change`] is for operators, [`of_workers`] for workers, [`handover`] says
 //! what an engine that is taken over from still runs, and [`tally`] counts. Owns the database.
 
 mod attempt;
@@ -11,23 +11,28 @@ mod callback;
 mod change;
 mod error;
 mod handover;
+mod notification;
 mod of_workers;
 mod runner;
 mod submission;
 pub(crate) mod tally;
+mod trace;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use abi::job::Progress;
 use abi::limits::JOBS_RUNNING_MAX;
 use api::jobs::JobsStatus;
 use fleet::workers::supervise::Command;
 use host::clock;
 use jobs::local::{Answer, Local, New, Task};
-use jobs::queue::Queue;
+use jobs::queue::{Depth, Queue};
 use jobs::{JobId, new_id};
+use logs::Logs;
+use logs::traces::Kind;
+use state::server::LookedUp;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -38,7 +43,8 @@ pub use jobs::record::Target;
 pub use self::error::JobError;
 pub use self::of_workers::OfWorkers;
 pub use self::submission::Submission;
-use self::tally::{Reading, Tally};
+use self::tally::{Reading, Refusal, Tally};
+use self::trace::{Begins, Tracer};
 use crate::functions::Functions;
 use crate::life::Life;
 
@@ -54,6 +60,10 @@ pub struct Plan {
     pub bounds: Bounds,
     /// Who else may need the database.
     pub mode: Mode,
+    /// Where spans go.
+    pub logs: Arc<Logs>,
+    /// Of a million submissions without a trace, so many begin one.
+    pub trace_sample: u32,
 }
 
 /// What this engine knows of jobs.
@@ -72,6 +82,7 @@ pub struct Jobs {
     supervisor: Sender<Command>,
     data: PathBuf,
     bounds: Bounds,
+    tracer: Tracer,
     local: Local,
     known: Mutex<Known>,
     /// Something may be due, or is to be looked at.
@@ -92,13 +103,14 @@ impl Jobs {
         supervisor: Sender<Command>,
         plan: Plan,
     ) -> std::io::Result<Self> {
-        let Plan { data, bounds, mode } = plan;
+        let Plan { data, bounds, mode, logs, trace_sample } = plan;
+        let tracer = Tracer::new(logs, trace_sample);
         let local = Local::start(data.join("jobs").join("local.redb"), mode)?;
         let queue = Queue::new(JOBS_RUNNING_MAX);
         let known = Mutex::new(Known { queue, tally: Tally::default(), is_loaded: false });
         let (owned, runs) = (watch::Sender::new(mode == Mode::Owned), watch::Sender::new(false));
         let news = Notify::new();
-        Ok(Self { functions, supervisor, data, bounds, local, known, news, owned, runs })
+        Ok(Self { functions, supervisor, data, bounds, tracer, local, known, news, owned, runs })
     }
 
     /// Runs jobs, on a thread and runtime of its own, until the node stops or another engine has
@@ -122,20 +134,43 @@ impl Jobs {
         submission: Submission,
         done: Box<dyn FnOnce(Result<JobId, JobError>) + Send>,
     ) {
+        // Whoever has passed it on has sampled it.
+        self.keep_new(function, submission, Begins::Never, done);
+    }
+
+    fn keep_new(
+        self: &Arc<Self>,
+        function: &str,
+        submission: Submission,
+        begins: Begins,
+        done: Box<dyn FnOnce(Result<JobId, JobError>) + Send>,
+    ) {
         let now_ms = clock::unix_ms();
         let checked = self.functions.listing.function(function).map_err(JobError::from);
         let checked = checked.and_then(|_| submission.check(function, now_ms));
-        let (record, request) = match checked {
+        let (mut record, mut request) = match checked {
             Ok(checked) => checked,
             Err(error) => return done(Err(error)),
         };
         let (id, function, jobs) = (new_id(), function.to_owned(), Arc::clone(self));
+        let span = self.tracer.enqueue(id, &mut request.head.headers, begins);
+        record.bytes = request.bytes();
         let task = Task::Enqueue(New { id, record, request }, self.bounds);
         let kept = move |answer| match answer {
-            Answer::Full(why) => done(Err(JobError::Full(why))),
-            Answer::Unavailable(why) => done(Err(JobError::Unavailable(why))),
+            Answer::Full(why) => {
+                jobs.known().tally.refused(&function, Refusal::Full);
+                done(Err(JobError::Full(why)));
+            }
+            Answer::Unavailable(why) => {
+                jobs.known().tally.refused(&function, Refusal::Unavailable);
+                done(Err(JobError::Unavailable(why)));
+            }
             _ => {
                 jobs.submitted(id, &function, now_ms);
+                let attributes =
+                    vec![("faas.name", function.clone()), ("sockhop.job", id.to_string())];
+                let name = (Kind::Producer, format!("enqueue {function}"));
+                jobs.tracer.end(span, name, attributes, None);
                 done(Ok(id));
             }
         };
@@ -164,23 +199,24 @@ impl Jobs {
         submission: Submission,
     ) -> Result<JobId, JobError> {
         let (done, kept) = oneshot::channel();
-        self.submit(function, submission, Box::new(move |id| drop(done.send(id))));
+        let done = Box::new(move |id| drop(done.send(id)));
+        self.keep_new(function, submission, Begins::Sampled, done);
         kept.await.unwrap_or(Err(JobError::NotHere))
     }
 
-    /// Passes to `done` what there is to say of a job of `function`, or `None` if it has no such job.
-    pub fn look_up(
-        self: &Arc<Self>,
-        function: &str,
-        id: JobId,
-        done: Box<dyn FnOnce(Option<Progress>) + Send>,
-    ) {
+    /// Passes to `done` what there is to say of a job of `function`, `None` if it has no such job, or
+    /// why that is not known now.
+    pub fn look_up(self: &Arc<Self>, function: &str, id: JobId, done: LookedUp) {
         let (jobs, function) = (Arc::clone(self), function.to_owned());
         let shown = move |answer| {
-            let Answer::Shown(found) = answer else { return done(None) };
+            let found = match answer {
+                Answer::Shown(found) => *found,
+                Answer::Unavailable(why) => return done(Err(why)),
+                _ => return done(Ok(None)),
+            };
             let state = jobs.known().queue.state(id);
-            let (of, progress) = change::progress(*found, state);
-            done((of == function).then_some(progress));
+            let (of, progress) = change::progress(found, state);
+            done(Ok((of == function).then_some(progress)));
         };
         self.local.submit(Task::Show(id), Box::new(shown));
     }
@@ -210,24 +246,32 @@ impl Jobs {
 
     /// Returns how many jobs there are.
     pub(crate) fn status(&self) -> JobsStatus {
-        let known = self.known();
         let mut status = JobsStatus::default();
-        for (_, depth) in known.queue.depths() {
-            status.queued += depth.queued;
-            status.running += depth.running;
-            status.dead += depth.dead;
+        for JobsStatus { queued, running, dead } in self.depths().into_values() {
+            status.queued += queued;
+            status.running += running;
+            status.dead += dead;
         }
         status
     }
 
+    /// Returns how many jobs there are of each function that has any.
+    pub(crate) fn depths(&self) -> BTreeMap<String, JobsStatus> {
+        let known = self.known();
+        let status = |Depth { queued, running, dead }| JobsStatus { queued, running, dead };
+        let depths = known.queue.depths();
+        depths.map(|(function, depth)| (function.to_owned(), status(depth))).collect()
+    }
+
     /// Returns what was counted, and what there is.
     pub(crate) fn reading(&self) -> Reading {
+        let depths = self.depths();
         let known = self.known();
-        let depths = known.queue.depths().map(|(function, depth)| (function.to_owned(), depth));
         let oldest = known.queue.oldest().map(|id| clock::unix_ms().saturating_sub(id.unix_ms()));
         Reading {
-            depths: depths.collect(),
+            depths,
             tally: known.tally.clone(),
+            database: self.local.counts().read(),
             oldest_ms: oldest.unwrap_or(0),
         }
     }

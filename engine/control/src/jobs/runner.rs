@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use abi::function::Kind;
 use host::clock;
 use jobs::JobId;
-use jobs::local::{Answer, Indexed, Task};
+use jobs::local::{Answer, Follower, Indexed, Task};
 use jobs::plan::{self, Next, Outcome, Policy, Reason, Standing};
 use jobs::queue::Ended;
 use jobs::record::{Attempt, Death, Finished, Record, Request, Target};
-use store::manifest::Manifest;
+use logs::traces::Kind as SpanKind;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -19,14 +20,33 @@ use super::Jobs;
 use super::attempt::{self, Reply};
 use super::callback;
 use super::handover::Handover;
+use super::notification::{self, Notification, Recipient};
+use super::trace::{self, Headers};
 use crate::failed;
-use crate::functions::ChangeError;
 use crate::life::Life;
 
 /// After so long the database is asked again that could not be used.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The clock is looked at so often at least: it may be stepped.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What a function has its jobs tried by.
+struct Rules {
+    policy: Policy,
+    /// Where those go that are tried no more.
+    dead_letters: Option<String>,
+    /// What its callbacks may reach besides the public internet.
+    allow_outbound: Vec<String>,
+}
+
+/// A job that is tried.
+struct Job {
+    id: JobId,
+    record: Record,
+    rules: Rules,
+    /// The trace that it belongs to.
+    trace: Headers,
+}
 
 /// Runs jobs until the node stops, or another engine has taken over.
 pub(super) async fn run(jobs: Arc<Jobs>, mut life: watch::Receiver<Life>) {
@@ -141,22 +161,27 @@ impl Jobs {
     }
 
     async fn try_once(&self, id: JobId, record: Record, request: Request) -> Ended {
+        let (rules, trace) = (self.rules(&record.function), trace::of(&request.head));
+        let job = Job { id, record, rules, trace };
+        if plan::is_too_old(job.rules.policy, job.record.since_ms, clock::unix_ms()) {
+            return self.keep(job, (None, None), Next::Dead(Reason::Age)).await;
+        }
+        let ended = match &job.record.target {
+            Target::Callback(url) => self.call_back(&job, url, request).await,
+            Target::Function | Target::Event => self.call(&job, request).await,
+        };
+        self.decide(job, ended).await
+    }
+
+    /// Has the function do a job.
+    async fn call(&self, Job { id, record, .. }: &Job, request: Request) -> attempt::Ended {
         let now_ms = clock::unix_ms();
-        if let Target::Callback(url) = &record.target {
-            let url = url.clone();
-            return self.call_back(id, record, &url, request).await;
-        }
-        let version = self.version(&record).await;
-        let policy = policy(version.as_ref().ok());
-        if plan::is_too_old(policy, record.since_ms, now_ms) {
-            let next = Next::Dead(Reason::Age);
-            return self.keep(id, record, (None, None), next, policy).await;
-        }
-        let attempt::Ended { outcome, made, reply } = match version {
-            Ok(_) => {
+        let found = self.functions.listing.find(&record.function, record.reference.as_deref());
+        match found.await {
+            Ok(()) => {
                 let waited_ms = now_ms.saturating_sub(record.since_ms);
                 self.known().tally.began(&record.function, record.attempts == 0, waited_ms);
-                attempt::attempt(&self.supervisor, id, &record, request).await
+                attempt::attempt(&self.supervisor, *id, record, request).await
             }
             Err(error) => {
                 let outcome = match failed::status(error.fault()).is_client_error() {
@@ -167,76 +192,80 @@ impl Jobs {
                 let made = Attempt { began_ms: now_ms, error, ..Attempt::default() };
                 attempt::Ended { outcome, made, reply: None }
             }
-        };
-        self.decide(id, record, policy, (outcome, made, reply)).await
+        }
     }
 
     /// Tells a URL what came of a job.
-    async fn call_back(&self, id: JobId, record: Record, url: &str, request: Request) -> Ended {
-        let function = self.functions.listing.function(&record.function).ok();
-        let version = function.as_ref().and_then(|function| function.foremost());
-        let policy = policy(version);
-        if plan::is_too_old(policy, record.since_ms, clock::unix_ms()) {
-            return self.keep(id, record, (None, None), Next::Dead(Reason::Age), policy).await;
-        }
-        let allowed = version.map(|version| version.allow_outbound.clone()).unwrap_or_default();
-        let (outcome, made) = callback::send(id, record.attempts + 1, url, &allowed, request).await;
-        self.decide(id, record, policy, (outcome, made, None)).await
+    async fn call_back(&self, job: &Job, url: &str, mut request: Request) -> attempt::Ended {
+        let Job { id, record, rules, .. } = job;
+        let span = self.tracer.call(&mut request.head.headers);
+        let ended =
+            callback::send(*id, record.attempts + 1, url, &rules.allow_outbound, request).await;
+        let about = record.about.clone().unwrap_or_default();
+        let attributes = vec![("sockhop.job", id.to_string()), ("sockhop.job.about", about)];
+        let name = (SpanKind::Client, format!("call back {}", record.function));
+        self.tracer.end(span, name, attributes, ended.made.error.clone());
+        ended
     }
 
     /// Decides what becomes of a job after an attempt, and keeps that.
-    async fn decide(
-        &self,
-        id: JobId,
-        record: Record,
-        policy: Policy,
-        (outcome, made, reply): (Outcome, Attempt, Option<Reply>),
-    ) -> Ended {
+    async fn decide(&self, job: Job, ended: attempt::Ended) -> Ended {
+        let attempt::Ended { outcome, made, reply } = ended;
         if outcome != Outcome::Ok && !self.known().is_loaded {
             // The node stops: whatever has ended this attempt, the next engine tries again.
             return Ended::PutOff { due_ms: u64::MAX };
         }
         let counts = matches!(outcome, Outcome::Ok | Outcome::Failed { .. });
-        let record = Record { attempts: record.attempts + u32::from(counts), ..record };
-        let standing = Standing {
-            attempts: record.attempts,
-            put_off: self.known().queue.put_off(id),
-            since_ms: record.since_ms,
-        };
-        let next = plan::next(policy, standing, outcome, clock::unix_ms(), fastrand::f64());
-        self.keep(id, record, (Some(made), reply), next, policy).await
+        let attempts = job.record.attempts + u32::from(counts);
+        let (put_off, since_ms) = (self.known().queue.put_off(job.id), job.record.since_ms);
+        let standing = Standing { attempts, put_off, since_ms };
+        let next =
+            plan::next(job.rules.policy, standing, outcome, clock::unix_ms(), fastrand::f64());
+        let job = Job { record: Record { attempts, ..job.record }, ..job };
+        self.keep(job, (Some(made), reply), next).await
     }
 
-    /// Returns a version of the function that a job is for.
-    async fn version(&self, record: &Record) -> Result<Arc<Manifest>, ChangeError> {
-        let (name, listing) = (&record.function, &self.functions.listing);
-        listing.find(name, record.reference.as_deref()).await?;
-        let function = listing.function(name)?;
-        function.foremost().cloned().ok_or_else(|| ChangeError::Unknown(name.clone()))
+    /// Returns what a job of this function is tried by: what the version says that its name means
+    /// now.
+    fn rules(&self, function: &str) -> Rules {
+        let function = self.functions.listing.function(function).ok();
+        let version = function.as_ref().and_then(|function| function.foremost());
+        let limits = version.map(|version| version.limits.clone()).unwrap_or_default();
+        Rules {
+            policy: Policy {
+                attempts_max: limits.job_attempts_max,
+                age_max_ms: limits.job_age_ms.into(),
+                pause_ms: limits.job_pause_ms.into(),
+            },
+            dead_letters: version.and_then(|version| version.dead_letters.clone()),
+            allow_outbound: version
+                .map(|version| version.allow_outbound.clone())
+                .unwrap_or_default(),
+        }
     }
 
-    /// Keeps what has become of a job. While the database cannot be used, it is asked again, and
-    /// the job counts as running.
+    /// Keeps what has become of a job. While the database cannot be used, the job counts as running.
     async fn keep(
         &self,
-        id: JobId,
-        record: Record,
+        Job { id, record, rules, trace }: Job,
         (made, reply): (Option<Attempt>, Option<Reply>),
         next: Next,
-        policy: Policy,
     ) -> Ended {
         let now_ms = clock::unix_ms();
         self.known().tally.ended(&record.function, next);
         let last = made.or_else(|| record.last.clone());
-        let then = |death: Option<&Death>| {
-            let url = record.callback.clone()?;
-            let what =
-                callback::Notification { id, record: &record, death, last: last.as_ref(), reply };
-            Some(Box::new(callback::follower(url, &what, self.bounds, now_ms)))
+        let told = Notification {
+            id,
+            record: &record,
+            death: None,
+            last: last.as_ref(),
+            reply: reply.as_ref(),
+            request: None,
+            trace: &trace,
         };
         let (task, ended) = match next {
             Next::Done => {
-                let then = then(None);
+                let then = self.followers(&told, None, now_ms);
                 let finished = Finished {
                     function: record.function,
                     enqueued_ms: record.enqueued_ms,
@@ -250,29 +279,74 @@ impl Jobs {
             Next::PutOff { due_ms } => return Ended::PutOff { due_ms },
             Next::Retry { due_ms } => {
                 let record = Record { due_ms, last, ..record };
-                (Task::Update(id, record, None), Ended::Retry { due_ms })
+                (Task::Update(id, record, Vec::new()), Ended::Retry { due_ms })
             }
             Next::Dead(why) => {
-                let reason = reason(why, policy, last.as_ref());
+                let reason = reason(why, rules.policy, last.as_ref());
                 let (function, log) =
                     (&record.function, last.as_ref().and_then(|last| last.invocation.as_ref()));
                 let log = log.map(|it| format!("; see `sockhop logs {it}`")).unwrap_or_default();
                 tracing::warn!("the job {id} of {function:?} is a dead letter: {reason}{log}");
                 let death = Some(Death { at_ms: now_ms, reason });
-                let then = then(death.as_ref());
+                let to = rules.dead_letters.filter(|_| !record.is_message());
+                let request = if to.is_some() { self.request(id).await } else { None };
+                let (death_of, request) = (death.as_ref(), request.as_ref());
+                let told = Notification { death: death_of, request, ..told };
+                let then = self.followers(&told, to.as_deref(), now_ms);
                 (Task::Update(id, Record { death, last, ..record }, then), Ended::Dead)
             }
         };
-        while let Answer::Unavailable(_) = self.ask(task.clone()).await {
-            if !self.known().is_loaded {
-                break;
+        let followers: Vec<_> = match &task {
+            Task::Finish { then, .. } | Task::Update(.., then) => {
+                then.iter().map(|then| (then.new.id, then.new.record.function.clone())).collect()
             }
-            sleep(AGAIN).await;
-        }
-        if let Task::Finish { then: Some(then), .. } | Task::Update(.., Some(then)) = &task {
-            self.follows(then.new.id, &then.new.record.function);
-        }
+            _ => Vec::new(),
+        };
+        self.insist(task).await;
+        followers.iter().for_each(|(id, function)| self.follows(*id, function));
         ended
+    }
+
+    /// Returns the jobs that tell what came of a job: the URL that was named with it, and
+    /// `dead_letters`.
+    fn followers(
+        &self,
+        told: &Notification<'_>,
+        dead_letters: Option<&str>,
+        now_ms: u64,
+    ) -> Vec<Follower> {
+        let Record { function, callback, .. } = told.record;
+        let takes_events = |name: &str| {
+            let function = self.functions.listing.function(name).ok();
+            let version = function.as_ref().and_then(|function| function.foremost());
+            version.is_some_and(|version| version.kind == Kind::Lambda)
+        };
+        let callback = callback
+            .as_deref()
+            .map(|url| (Recipient::url(function, url), Notification { request: None, ..*told }));
+        let dead_letters = dead_letters
+            .and_then(|to| Recipient::of_dead_letters(function, to, takes_events))
+            .map(|to| (to, Notification { reply: None, ..*told }));
+        let each = callback.into_iter().chain(dead_letters);
+        each.map(|(to, told)| notification::follower(to, &told, self.bounds, now_ms)).collect()
+    }
+
+    /// Returns the request of a job, if it is whole.
+    async fn request(&self, id: JobId) -> Option<Request> {
+        match self.insist(Task::Load(id)).await {
+            Answer::Loaded(loaded) => Some(loaded.1),
+            _ => None,
+        }
+    }
+
+    /// Does a task. The database is asked again while it cannot be used, until the node stops.
+    async fn insist(&self, task: Task) -> Answer {
+        loop {
+            match self.ask(task.clone()).await {
+                Answer::Unavailable(_) if self.known().is_loaded => sleep(AGAIN).await,
+                answer => return answer,
+            }
+        }
     }
 
     /// Has a job run that has followed from another.
@@ -282,16 +356,6 @@ impl Jobs {
             known.queue.insert(id, function, now_ms, now_ms);
             self.news.notify_one();
         }
-    }
-}
-
-/// Returns what a job of this version is tried by; if there is none, of any.
-fn policy(version: Option<&Arc<Manifest>>) -> Policy {
-    let limits = version.map(|version| version.limits.clone()).unwrap_or_default();
-    Policy {
-        attempts_max: limits.job_attempts_max,
-        age_max_ms: limits.job_age_ms.into(),
-        pause_ms: limits.job_pause_ms.into(),
     }
 }
 

@@ -37,20 +37,8 @@ impl Submission {
         let abi::job::Submission { alias_or_version, method, path_and_query, headers, body } =
             request;
         let request = Request { head: Head { method, path_and_query, headers }, body };
-        let record = Record {
-            function: function.to_owned(),
-            reference: alias_or_version,
-            target,
-            callback,
-            enqueued_ms: now_ms,
-            since_ms: now_ms,
-            due_ms: now_ms,
-            attempts: 0,
-            bytes: request.bytes(),
-            last: None,
-            death: None,
-        };
-        Ok((record, request))
+        let record = Record::new(function, target, &request, now_ms);
+        Ok((Record { reference: alias_or_version, callback, ..record }, request))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use api::jobs::JobsStatus;
+use database::Counted;
 use jobs::plan::Next;
-use jobs::queue::Depth;
 
 /// What came of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,10 +28,30 @@ impl Outcome {
     }
 }
 
+/// Why a job is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Refusal {
+    /// There are as many as may be.
+    Full,
+    /// The database cannot be used.
+    Unavailable,
+}
+
+impl Refusal {
+    /// Returns its label.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
 /// What was counted since the node started, by function.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) submitted: BTreeMap<String, u64>,
+    pub(crate) refused: BTreeMap<(String, Refusal), u64>,
     pub(crate) attempts: BTreeMap<(String, Outcome), u64>,
     /// Attempts that were not the first.
     pub(crate) retries: BTreeMap<String, u64>,
@@ -43,7 +64,9 @@ pub(crate) struct Tally {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reading {
     pub(crate) tally: Tally,
-    pub(crate) depths: BTreeMap<String, Depth>,
+    pub(crate) depths: BTreeMap<String, JobsStatus>,
+    /// What the database of jobs has done.
+    pub(crate) database: Counted,
     /// How old the oldest job is that is no dead letter.
     pub(crate) oldest_ms: u64,
 }
@@ -52,6 +75,11 @@ impl Tally {
     /// Counts a job that is kept.
     pub(super) fn submitted(&mut self, function: &str) {
         *count(&mut self.submitted, function) += 1;
+    }
+
+    /// Counts a job that is not kept.
+    pub(super) fn refused(&mut self, function: &str, why: Refusal) {
+        *self.refused.entry((function.to_owned(), why)).or_default() += 1;
     }
 
     /// Counts the begin of an attempt.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use abi::message::Awaits;
 use abi::problem::{CONTENT_TYPE as PROBLEM_CONTENT_TYPE, INVOCATION_ID_HEADER};
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use lambda_api::LambdaError;
 use lambda_api::error::ThrottleReason;
 use lambda_api::invocation::{
     Completion, FunctionError, Invocation, InvocationEvent, InvokeRequest, LogTail,
-    RESPONSE_BYTES_MAX, ResponseMode,
+    RESPONSE_BYTES_MAX, ResponseMode, TRACE_CONTEXT,
 };
 use lambda_api::names::{Qualifier, VersionName};
 use store::manifest::Manifest;
@@ -104,13 +104,13 @@ pub(super) async fn enqueue(
     control: &Arc<Control>,
     version: &Manifest,
     asked: InvokeRequest,
-) -> Result<(), LambdaError> {
+) -> Result<String, LambdaError> {
     let (head, _) = request(&asked)?.into_parts();
     let (reference, body) = (reference(version, &asked), asked.payload.into());
     let request = abi::job::Submission::new(reference, &Method::POST, "/", &head.headers, body);
     let submission = Submission { target: Target::Event, callback: None, request };
     let submitted = control.jobs.submit_and_wait(asked.function.name.as_str(), submission).await;
-    submitted.map(drop).map_err(|error| match error {
+    submitted.map(|id| id.to_string()).map_err(|error| match error {
         JobError::Function(error) => failed(*error),
         JobError::BodyTooLarge | JobError::HeadTooLarge => {
             LambdaError::RequestTooLarge(error.to_string())
@@ -180,6 +180,9 @@ fn request(asked: &InvokeRequest) -> Result<Request<Body>, LambdaError> {
         add(QUALIFIER, asked.function.qualifier.as_ref().map(ToString::to_string));
         add(TENANT, asked.tenant_id.clone());
         add(TRACE, asked.trace_id.clone());
+        for (name, value) in TRACE_CONTEXT.into_iter().zip(&asked.trace_context) {
+            headers.extend(value.clone().map(|value| (HeaderName::from_static(name), value)));
+        }
     }
     request.map_err(|error| LambdaError::InvalidParameterValue(error.to_string()))
 }

@@ -142,7 +142,7 @@ impl Lambda for Node {
         invoke::invoke(&self.control, &version, name, request).await
     }
 
-    async fn enqueue(&self, request: InvokeRequest) -> Result<(), LambdaError> {
+    async fn enqueue(&self, request: InvokeRequest) -> Result<String, LambdaError> {
         let (version, _) = self.version(&request.function)?;
         invoke::enqueue(&self.control, &version, request).await
     }

@@ -10,6 +10,7 @@ use std::fmt::Error;
 use abi::board::{HOP_BOUNDS_US, LATENCY_BOUNDS_US, ORIGINS, REFUSED_STATUSES, REUSES, add_counts};
 use abi::outcome::{CLASSES, Reason};
 use api::status::{NodeStatus, WorkerState, WorkerStatus};
+use database::Counted;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::MetricType;
@@ -21,6 +22,7 @@ use crate::jobs::tally::Reading as JobsReading;
 use fleet::metrics::reading::{FunctionReading, Reading, WorkerTally};
 use logs::LogsReading;
 use logs::traces::TracesReading;
+use state::{Bucket, Reading as StateReading, Usage};
 
 /// Everything that is counted.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub struct Exposition {
     pub traces: Option<TracesReading>,
     pub(crate) cron: Tally,
     pub(crate) jobs: JobsReading,
+    /// Of functions' keys and values.
+    pub(crate) state: StateReading,
 }
 
 /// Writes it as text.
@@ -61,6 +65,8 @@ impl Collector for Exposition {
         self.traces(&mut families)?;
         self.cron(&mut families)?;
         self.jobs(&mut families)?;
+        self.state(&mut families)?;
+        self.databases(&mut families)?;
         self.functions(&mut families)
     }
 }
@@ -307,7 +313,7 @@ impl Exposition {
     }
 
     fn jobs(&self, families: &mut Families<'_>) -> Result<(), Error> {
-        let JobsReading { tally, depths, oldest_ms } = &self.jobs;
+        let JobsReading { tally, depths, oldest_ms, database: _ } = &self.jobs;
         let states = depths.iter().flat_map(|(function, depth)| {
             let states =
                 [("queued", depth.queued), ("running", depth.running), ("dead", depth.dead)];
@@ -328,6 +334,10 @@ impl Exposition {
             counts.iter().map(of).collect()
         };
         families.counters("jobs_submitted", "Those that were submitted", of(&tally.submitted))?;
+        let refused = tally.refused.iter().map(|((function, why), count)| -> (Labels, u64) {
+            ([("function", function.clone()), ("reason", why.name().to_owned())], *count)
+        });
+        families.counters("jobs_refused", "Submissions that were not kept, by why", refused)?;
         let attempts = tally.attempts.iter().map(|((function, outcome), count)| -> (Labels, u64) {
             let outcome = outcome.name().to_owned();
             ([("function", function.clone()), ("outcome", outcome)], *count)
@@ -346,6 +356,50 @@ impl Exposition {
             "How long they have waited for their first attempts",
             waited,
         )
+    }
+
+    fn state(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let StateReading { reads, writes, failures, database, buckets } = &self.state;
+        let operations = [("read", *reads), ("write", *writes)]
+            .map(|(kind, count)| ([("operation", kind)], count));
+        families.counters("kv_operations", "Operations on keys and values", operations)?;
+        let failures = failures.iter().map(|(why, count)| ([("reason", *why)], *count));
+        families.counters("kv_failures", "Those that were not done, by why", failures)?;
+        if database.is_none() {
+            return Ok(());
+        }
+        let each = |of: fn(&Usage) -> u64| {
+            buckets.iter().map(move |(bucket, usage)| {
+                let (kind, name) = match bucket {
+                    Bucket::Function(name) => ("function", name),
+                    Bucket::Shared(name) => ("shared", name),
+                };
+                let labels: Labels = [("kind", kind.to_owned()), ("bucket", name.clone())];
+                (labels, of(usage))
+            })
+        };
+        families.gauges("kv_keys", "Keys in a bucket", None, each(|usage| usage.keys))?;
+        let bytes = each(|usage| usage.bytes);
+        let help = "Keys and values in a bucket";
+        families.gauges("kv_size", help, Some(Unit::Bytes), bytes)
+    }
+
+    /// The databases of this node.
+    fn databases(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let databases = [("kv", self.state.database), ("jobs", Some(self.jobs.database))];
+        let databases = databases.into_iter().filter_map(|(name, counted)| Some((name, counted?)));
+        let databases: Vec<(&str, Counted)> = databases.collect();
+        let each = |of: fn(&Counted) -> u64| {
+            databases.iter().map(move |(name, counted)| ([("database", *name)], of(counted)))
+        };
+        families.counters("database_reads", "Tasks that read", each(|of| of.reads))?;
+        families.counters("database_writes", "Tasks that may write", each(|of| of.writes))?;
+        let commits = each(|of| of.commits);
+        families.counters("database_commits", "Transactions, of many tasks each", commits)?;
+        let seconds = each(|of| of.commit_us);
+        families.seconds("database_commit", "How long these took, all together", seconds)?;
+        let failed = each(|of| of.failed);
+        families.counters("database_failures", "Tasks that the database could not do", failed)
     }
 
     fn functions(&self, families: &mut Families<'_>) -> Result<(), Error> {

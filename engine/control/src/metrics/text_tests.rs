@@ -7,6 +7,7 @@ use api::cron::CronStatus;
 
 use super::*;
 use crate::cron::tally::{LeftOut, Outcome};
+use crate::jobs::tally::Refusal;
 use fleet::metrics::reading::DispatchReading;
 use logs::Waiting;
 
@@ -55,7 +56,16 @@ fn exposition(name: &str) -> Exposition {
     let mut jobs = JobsReading { oldest_ms: 2500, ..JobsReading::default() };
     jobs.tally.submitted.insert(name.to_owned(), 9);
     jobs.tally.dead.insert(name.to_owned(), 1);
-    jobs.depths.insert(name.to_owned(), jobs::queue::Depth { queued: 4, running: 3, dead: 1 });
+    jobs.depths.insert(name.to_owned(), api::jobs::JobsStatus { queued: 4, running: 3, dead: 1 });
+    jobs.tally.refused.insert((name.to_owned(), Refusal::Full), 6);
+    jobs.database = Counted { commits: 3, commit_us: 1500, ..Counted::default() };
+    let state = StateReading {
+        writes: 5,
+        failures: [("denied", 0), ("invalid", 0), ("quota", 2), ("unavailable", 0)],
+        database: Some(Counted { failed: 4, ..Counted::default() }),
+        buckets: vec![(Bucket::Shared(name.to_owned()), Usage { keys: 7, bytes: 70 })],
+        ..StateReading::default()
+    };
     let reading =
         Reading { dispatch, workers: BTreeMap::from([(1, worker)]), functions: vec![function] };
     Exposition {
@@ -68,6 +78,7 @@ fn exposition(name: &str) -> Exposition {
         traces: Some(traces),
         cron,
         jobs,
+        state,
     }
 }
 
@@ -104,6 +115,14 @@ fn every_family_is_described_and_every_line_is_one() {
         "sockhop_jobs_oldest_age_seconds 2",
         "sockhop_jobs_submitted_total{function=\"hello\"} 9",
         "sockhop_jobs_dead_letters_total{function=\"hello\"} 1",
+        "sockhop_jobs_refused_total{function=\"hello\",reason=\"full\"} 6",
+        "sockhop_kv_operations_total{operation=\"write\"} 5",
+        "sockhop_kv_failures_total{reason=\"quota\"} 2",
+        "sockhop_kv_keys{kind=\"shared\",bucket=\"hello\"} 7",
+        "sockhop_kv_size_bytes{kind=\"shared\",bucket=\"hello\"} 70",
+        "sockhop_database_failures_total{database=\"kv\"} 4",
+        "sockhop_database_commits_total{database=\"jobs\"} 3",
+        "sockhop_database_commit_seconds_total{database=\"jobs\"} 0.0015",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
     }

@@ -52,7 +52,7 @@ pub enum Task {
     Enqueue(New, Bounds),
     /// Keep what has become of a job that stays, and what follows from that. Does nothing if it has
     /// gone.
-    Update(JobId, Record, Option<Box<Follower>>),
+    Update(JobId, Record, Vec<Follower>),
     /// Remove a job that is done, and keep for a while what came of it, and what follows from that.
     /// Does nothing if it has gone.
     Finish {
@@ -61,7 +61,7 @@ pub enum Task {
         /// What came of it.
         finished: Finished,
         /// What follows.
-        then: Option<Box<Follower>>,
+        then: Vec<Follower>,
     },
     /// Remove a job.
     Remove(JobId),

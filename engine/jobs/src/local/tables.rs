@@ -274,7 +274,7 @@ impl<'a> Tables<'a> {
                 }
                 self.jobs.insert(key(*id), &*record::encode(record)).map_err(Fault::of)?;
                 self.changed = true;
-                self.follow(then.as_deref())?;
+                then.iter().try_for_each(|then| self.follow(then))?;
                 Ok(Answer::Done)
             }
             Task::Finish { id, finished, then } => {
@@ -282,7 +282,7 @@ impl<'a> Tables<'a> {
                     return Ok(Answer::Unknown);
                 }
                 self.keep(*id, finished)?;
-                self.follow(then.as_deref())?;
+                then.iter().try_for_each(|then| self.follow(then))?;
                 Ok(Answer::Done)
             }
             Task::Remove(id) => Ok(if self.remove(*id)? { Answer::Done } else { Answer::Unknown }),
@@ -300,8 +300,7 @@ impl<'a> Tables<'a> {
     }
 
     /// Keeps what follows from a job, with the small request if there is no room for the other.
-    fn follow(&mut self, then: Option<&Follower>) -> Result<(), Fault> {
-        let Some(Follower { new, small, bounds }) = then else { return Ok(()) };
+    fn follow(&mut self, Follower { new, small, bounds }: &Follower) -> Result<(), Fault> {
         if let Answer::Full(_) = self.enqueue(new, *bounds)? {
             let record = Record { bytes: small.bytes(), ..new.record.clone() };
             let new = New { id: new.id, record, request: small.clone() };

@@ -47,8 +47,8 @@ impl Schema for Contents {
     fn bytes(task: &Task) -> usize {
         let request = match task {
             Task::Enqueue(new, _) => new.record.bytes,
-            Task::Update(.., Some(then)) | Task::Finish { then: Some(then), .. } => {
-                then.new.record.bytes
+            Task::Update(.., then) | Task::Finish { then, .. } => {
+                then.iter().map(|then| then.new.record.bytes).sum()
             }
             _ => 0,
         };

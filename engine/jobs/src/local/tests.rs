@@ -16,19 +16,7 @@ const BOUNDS: Bounds = Bounds { jobs_max: 10, bytes_max: 100_000 };
 fn new(function: &str, body: usize) -> New {
     let head = Head { method: "POST".into(), path_and_query: "/".into(), headers: Vec::new() };
     let request = Request { head, body: vec![7; body] };
-    let record = Record {
-        function: function.to_owned(),
-        reference: None,
-        target: Target::Function,
-        callback: None,
-        enqueued_ms: 1,
-        since_ms: 1,
-        due_ms: 1,
-        attempts: 0,
-        bytes: request.bytes(),
-        last: None,
-        death: None,
-    };
+    let record = Record::new(function, Target::Function, &request, 1);
     New { id: new_id(), record, request }
 }
 
@@ -48,7 +36,7 @@ fn enqueue(local: &Local, new: &New) -> Answer {
 }
 
 fn finish(local: &Local, id: JobId, ended_ms: u64) -> Answer {
-    ask(local, Task::Finish { id, finished: finished("a", ended_ms), then: None })
+    ask(local, Task::Finish { id, finished: finished("a", ended_ms), then: Vec::new() })
 }
 
 fn scan(local: &Local) -> Vec<Indexed> {
@@ -82,7 +70,7 @@ fn a_job_is_kept_until_it_is_done_and_what_came_of_it_for_a_while() {
     assert_eq!(ask(&local, Task::Load(one.id)), loaded);
     let mut record = one.record.clone();
     record.death = Some(Death { at_ms: 9, reason: "enough".into() });
-    assert_eq!(ask(&local, Task::Update(one.id, record.clone(), None)), Answer::Done);
+    assert_eq!(ask(&local, Task::Update(one.id, record.clone(), Vec::new())), Answer::Done);
     let listed = |filter: Filter| match ask(&local, Task::List(filter)) {
         Answer::Listed(listed) => listed.into_iter().map(|(id, _)| id).collect::<Vec<_>>(),
         other => panic!("{other:?}"),
@@ -93,7 +81,7 @@ fn a_job_is_kept_until_it_is_done_and_what_came_of_it_for_a_while() {
     assert_eq!(listed(Filter { with_dead: false, ..all.clone() }), [other.id]);
     assert_eq!(finish(&local, one.id, 20), Answer::Done);
     assert_eq!(finish(&local, one.id, 20), Answer::Unknown);
-    assert_eq!(ask(&local, Task::Update(one.id, record, None)), Answer::Unknown);
+    assert_eq!(ask(&local, Task::Update(one.id, record, Vec::new())), Answer::Unknown);
     assert_eq!(ask(&local, Task::Load(one.id)), Answer::Unknown);
     let shown = Answer::Shown(Box::new(Found::Finished(finished("a", 20))));
     assert_eq!(ask(&local, Task::Show(one.id)), shown);
@@ -140,7 +128,7 @@ fn what_follows_from_a_job_is_kept_in_any_case_and_small_if_there_is_no_room() {
     [&first, &second].iter().for_each(|one| assert_eq!(enqueue(&local, one), Answer::Done));
     let follower = |body| {
         let new = new("a", body);
-        Some(Box::new(Follower { new, small: Request::default(), bounds: BOUNDS }))
+        vec![Follower { new, small: Request::default(), bounds: BOUNDS }]
     };
     let (large, whole) = (follower(60_000), follower(1000));
     let finished = |then| Task::Finish { id: first.id, finished: finished("a", 1), then };
@@ -148,11 +136,10 @@ fn what_follows_from_a_job_is_kept_in_any_case_and_small_if_there_is_no_room() {
     assert_eq!(ask(&local, finished(follower(0))), Answer::Unknown);
     let update = Task::Update(second.id, second.record.clone(), whole.clone());
     assert_eq!(ask(&local, update), Answer::Done);
-    let loaded =
-        |follower: Option<Box<Follower>>| match ask(&local, Task::Load(follower.unwrap().new.id)) {
-            Answer::Loaded(loaded) => (loaded.1.body.len(), loaded.0.bytes == loaded.1.bytes()),
-            other => panic!("{other:?}"),
-        };
+    let loaded = |follower: Vec<Follower>| match ask(&local, Task::Load(follower[0].new.id)) {
+        Answer::Loaded(loaded) => (loaded.1.body.len(), loaded.0.bytes == loaded.1.bytes()),
+        other => panic!("{other:?}"),
+    };
     assert_eq!((loaded(large), loaded(whole)), ((0, true), (1000, true)));
     assert_eq!(scan(&local).len(), 3);
 }
@@ -193,7 +180,7 @@ fn step(local: &Local, model: &mut Model, step: &Step) -> bool {
             let Some(id) = chosen(at, model) else { return true };
             let (record, _) = model.get_mut(&id).unwrap();
             record.attempts += 1;
-            ask(local, Task::Update(id, record.clone(), None))
+            ask(local, Task::Update(id, record.clone(), Vec::new()))
         }
         Step::Finish(at) => {
             let Some(id) = chosen(at, model) else { return true };

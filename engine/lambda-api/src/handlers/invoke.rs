@@ -22,7 +22,9 @@ use crate::api::Api;
 use crate::authenticate::{REQUEST_ID, RequestId};
 use crate::error::LambdaError;
 use crate::event_stream;
-use crate::invocation::{Invocation, InvocationEvent, InvokeRequest, LogTail, ResponseMode};
+use crate::invocation::{
+    Invocation, InvocationEvent, InvokeRequest, LogTail, ResponseMode, TRACE_CONTEXT,
+};
 use crate::json::base64_tail;
 use crate::lambda::Lambda;
 use crate::names::{FunctionReference, VersionName};
@@ -61,8 +63,10 @@ pub(crate) async fn invoke<L: Lambda>(
     match invocation_type(&headers)? {
         InvocationType::DryRun => dry_run(&api.lambda, request.function).await,
         InvocationType::Event => {
-            api.lambda.enqueue(request).await?;
-            Ok(StatusCode::ACCEPTED.into_response())
+            let id = api.lambda.enqueue(request).await?;
+            let mut response = StatusCode::ACCEPTED.into_response();
+            set(response.headers_mut(), REQUEST_ID, &id);
+            Ok(response)
         }
         InvocationType::RequestResponse => {
             let invocation = api.lambda.invoke(request).await?;
@@ -198,6 +202,7 @@ fn read_request(
         client_context,
         log_tail,
         trace_id: text(headers, &TRACE_ID)?.map(str::to_owned),
+        trace_context: TRACE_CONTEXT.map(|name| headers.get(name).cloned()),
         tenant_id: text(headers, &TENANT_ID)?.map(str::to_owned),
         response_mode,
     })

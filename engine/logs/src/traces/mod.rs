@@ -1,5 +1,5 @@
 //! Traces: sends what workers have logged of the invocations of sampled traces as OpenTelemetry's
-//! spans.
+//! spans, and those of what the node itself does.
 //!
 //! ```text
 //! worker ──append──▶ segment of the log ──read on──▶ spans ──queue──▶ batches ──▶ the endpoint
@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use self::export::{Exporter, Piece};
+pub use self::span::{Kind, NodeSpan};
 use self::tail::Tail;
 
 /// How often the growing segments are read.
@@ -78,9 +79,18 @@ pub struct TracesReading {
 #[derive(Debug)]
 pub struct Traces {
     counts: Arc<Counts>,
-    /// Where segments go. `None` when no more are to be read.
-    segments: Mutex<Option<Sender<File>>>,
+    /// `None` when no more is taken.
+    taken: Mutex<Option<Taken>>,
     ended: watch::Receiver<()>,
+}
+
+/// What the thread is given.
+#[derive(Debug)]
+struct Taken {
+    /// Segments to be read.
+    segments: Sender<File>,
+    /// Spans to be sent.
+    spans: Sender<Piece>,
 }
 
 impl Traces {
@@ -97,6 +107,8 @@ impl Traces {
     ) -> Result<Self, TracesError> {
         let exporter = Exporter::new(endpoint, headers::read(headers_file)?, instance)?;
         let (counts, (segments, given)) = (Arc::<Counts>::default(), channel(SEGMENTS_MAX));
+        let (spans, pieces) = channel(TRACE_QUEUE_MAX);
+        let queue = spans.clone();
         let (running, ended) = watch::channel(());
         let failed = |source| TracesError::Thread { source };
         let runtime =
@@ -104,19 +116,18 @@ impl Traces {
         let shared = Arc::clone(&counts);
         let work = move || {
             runtime.block_on(async {
-                let (queue, pieces) = channel(TRACE_QUEUE_MAX);
                 tokio::join!(read_on(given, queue, &shared), exporter.run(pieces, &shared));
             });
             drop(running);
         };
         std::thread::Builder::new().name("traces".into()).spawn(work).map_err(failed)?;
-        Ok(Self { counts, segments: Mutex::new(Some(segments)), ended })
+        Ok(Self { counts, taken: Mutex::new(Some(Taken { segments, spans })), ended })
     }
 
     /// Reads a segment from now on as it grows. Call it before a worker writes to it.
     pub fn follow(&self, segment: &Path) {
-        match (File::open(segment), &*self.segments()) {
-            (Ok(file), Some(segments)) => {
+        match (File::open(segment), &*self.taken()) {
+            (Ok(file), Some(Taken { segments, .. })) => {
                 // The other end is only dropped after this one.
                 if let Err(TrySendError::Full(_)) = segments.try_send(file) {
                     tracing::warn!(
@@ -131,9 +142,17 @@ impl Traces {
         }
     }
 
+    /// Sends a span of what the node itself has done, unless its trace is not sampled.
+    pub fn record(&self, span: &NodeSpan) {
+        let piece = span.to_send().and_then(|span| Piece::new(&[span]));
+        if let Some(Taken { spans, .. }) = &*self.taken() {
+            put(spans, piece, &self.counts);
+        }
+    }
+
     /// Sends the last spans, and waits for that for a while. Call it when every worker has exited.
     pub async fn end(&self) {
-        drop(self.segments().take());
+        drop(self.taken().take());
         // The thread drops the other end when all is done.
         let mut ended = self.ended.clone();
         if tokio::time::timeout(LAST_EXPORT_TIMEOUT, ended.changed()).await.is_err() {
@@ -151,8 +170,8 @@ impl Traces {
         TracesReading { exported: exported.load(Relaxed), dropped }
     }
 
-    fn segments(&self) -> MutexGuard<'_, Option<Sender<File>>> {
-        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    fn taken(&self) -> MutexGuard<'_, Option<Taken>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

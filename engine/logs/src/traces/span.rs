@@ -22,6 +22,9 @@ use host::files::hex;
 /// SPAN_KIND_INTERNAL, SPAN_KIND_SERVER.
 const INTERNAL: u8 = 1;
 const SERVER: u8 = 2;
+/// SPAN_KIND_CLIENT, SPAN_KIND_PRODUCER.
+const CLIENT: u8 = 3;
+const PRODUCER: u8 = 4;
 /// STATUS_CODE_ERROR.
 const FAILED: u8 = 2;
 /// The W3C's flag, and OTLP's two: it is known whether the parent is remote, and it is.
@@ -69,6 +72,54 @@ enum Value {
     StringValue(String),
     /// A number of 64 bits is text in protobuf's JSON.
     IntValue(String),
+}
+
+/// What the node itself does in a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It calls somebody else.
+    Client,
+    /// It keeps something that is done later.
+    Producer,
+}
+
+/// A span of what the node itself has done.
+#[derive(Debug, Clone)]
+pub struct NodeSpan {
+    /// The span, as others are told of it.
+    pub span: abi::trace::Span,
+    /// The id of the span that it is part of.
+    pub parent: Option<[u8; 8]>,
+    pub kind: Kind,
+    pub name: String,
+    /// In microseconds since 1970.
+    pub started_us: u64,
+    pub ended_us: u64,
+    pub attributes: Vec<(&'static str, String)>,
+    /// Why it has failed.
+    pub error: Option<String>,
+}
+
+impl NodeSpan {
+    /// Returns it as it is sent. Returns `None` if its trace is not sampled.
+    pub(super) fn to_send(&self) -> Option<Span> {
+        let Self { span, parent, kind, name, started_us, ended_us, attributes, error } = self;
+        span.sampled.then(|| Span {
+            trace_id: hex(&span.trace),
+            span_id: hex(&span.id),
+            parent_span_id: parent.map(|parent| hex(&parent)),
+            flags: SAMPLED | REMOTE_KNOWN,
+            name: name.clone(),
+            kind: match kind {
+                Kind::Client => CLIENT,
+                Kind::Producer => PRODUCER,
+            },
+            start_time_unix_nano: nanos(*started_us),
+            end_time_unix_nano: nanos(*ended_us.max(started_us)),
+            attributes: attributes.iter().map(|(key, value)| text(key, value)).collect(),
+            status: error.clone().map(|message| Status { code: FAILED, message }),
+        })
+    }
 }
 
 /// Makes an attribute of a text.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use abi::board::LATENCY_BOUNDS_US;
 use abi::outcome::ReplyEnd;
 
+use api::jobs::JobsStatus;
 use api::status::WorkerState;
 use api::top::{FunctionSample, Sample};
 
@@ -61,6 +62,7 @@ pub(super) struct Figures {
     pub(super) connections: u64,
     pub(super) in_flight: u64,
     pub(super) queued: u64,
+    pub(super) jobs: JobsStatus,
     /// Of the engine and its workers together.
     pub(super) memory_bytes: u64,
     pub(super) workers: Vec<WorkerFigures>,
@@ -86,6 +88,7 @@ pub(super) struct FunctionFigures {
     pub(super) requests_per_s: Option<f64>,
     pub(super) in_flight: u64,
     pub(super) queued: u64,
+    pub(super) jobs: JobsStatus,
     /// Of invocations that ended with 5xx, in percent; none when none ended.
     pub(super) errors_percent: Option<f64>,
     pub(super) p50: Option<Duration>,
@@ -143,6 +146,7 @@ impl Figures {
             connections: now.workers.iter().map(|worker| worker.connections).sum(),
             in_flight: now.workers.iter().map(|worker| worker.in_flight).sum(),
             queued: now.functions.iter().map(|function| function.queued).sum(),
+            jobs: now.node.jobs,
             memory_bytes: now.node.memory_bytes
                 + now.workers.iter().map(|worker| worker.memory_bytes).sum::<u64>(),
             workers: workers.collect(),
@@ -203,6 +207,7 @@ impl Difference {
             requests_per_s,
             in_flight: function.in_flight,
             queued: function.queued,
+            jobs: function.jobs,
             errors_percent: measured.then(share).flatten(),
             p50: measured.then(|| quantile(&self.latency, 50)).flatten(),
             p99: measured.then(|| quantile(&self.latency, 99)).flatten(),

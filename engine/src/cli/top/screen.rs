@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use api::jobs::JobsStatus;
 use bytesize::ByteSize;
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
@@ -49,11 +50,13 @@ pub(super) const WORKER_COLUMNS: [Column<WorkerFigures>; 9] = [
     Column { title: "MEMORY", width: 9, spare: 1, text: |worker| bytes(worker.memory_bytes) },
 ];
 
-pub(super) const FUNCTION_COLUMNS: [Column<FunctionFigures>; 7] = [
-    Column { title: "FUNCTION", width: 20, spare: 0, text: |function| function.name.clone() },
+pub(super) const FUNCTION_COLUMNS: [Column<FunctionFigures>; 9] = [
+    Column { title: "FUNCTION", width: 16, spare: 0, text: |function| function.name.clone() },
     Column { title: "REQ/S", width: 9, spare: 0, text: |function| rate(function.requests_per_s) },
     Column { title: "RUN", width: 6, spare: 1, text: |function| function.in_flight.to_string() },
     Column { title: "QUEUED", width: 6, spare: 2, text: |function| function.queued.to_string() },
+    Column { title: "JOBS", width: 6, spare: 3, text: |function| waiting(function.jobs) },
+    Column { title: "DEAD", width: 5, spare: 4, text: |function| function.jobs.dead.to_string() },
     Column { title: "ERR%", width: 6, spare: 0, text: |function| percent(function.errors_percent) },
     Column { title: "P50", width: 9, spare: 1, text: |function| time(function.p50) },
     Column { title: "P99", width: 9, spare: 0, text: |function| time(function.p99) },
@@ -63,12 +66,13 @@ pub(super) const FUNCTION_COLUMNS: [Column<FunctionFigures>; 7] = [
 pub(super) fn draw(frame: &mut Frame<'_>, figures: &Figures, choice: &Choice, now_s: u64) {
     let area = frame.area();
     // Half of what is left is enough for workers; functions get the rest.
-    let left = area.height.saturating_sub(6);
+    let lines: Vec<Line<'_>> = summary(figures, now_s).into_iter().map(Line::from).collect();
+    let of_node = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+    let left = area.height.saturating_sub(of_node.saturating_add(4));
     let workers = u16::try_from(figures.workers.len()).unwrap_or(u16::MAX).min(left / 2);
-    let rows = [2, workers.saturating_add(2)].map(Constraint::Length);
+    let rows = [of_node, workers.saturating_add(2)].map(Constraint::Length);
     let [node, worker_table, function_table, keys] =
         Layout::vertical([rows[0], rows[1], Constraint::Min(0), Constraint::Length(1)]).areas(area);
-    let lines: Vec<Line<'_>> = summary(figures, now_s).into_iter().map(Line::from).collect();
     frame.render_widget(Paragraph::new(lines), node);
     table(frame, worker_table, &WORKER_COLUMNS, &busiest(&figures.workers));
     let first = choice.first.min(figures.functions.len().saturating_sub(1));
@@ -87,13 +91,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, figures: &Figures, choice: &Choice, no
     frame.render_widget(footer, keys);
 }
 
-/// The node in two lines.
-pub(super) fn summary(figures: &Figures, now_s: u64) -> [String; 2] {
+/// The node in two lines, and a third if it has jobs.
+pub(super) fn summary(figures: &Figures, now_s: u64) -> Vec<String> {
     let up =
         humantime::format_duration(Duration::from_secs(now_s.saturating_sub(figures.started_s)));
     let (pid, functions) = (figures.pid, counted(figures.functions_deployed, "function"));
     let draining = if figures.draining { "  STOPPING" } else { "" };
-    [
+    let mut lines = vec![
         format!(
             "sockhop {pid}  up {up}  {functions}  memory {}{draining}",
             bytes(figures.memory_bytes)
@@ -107,7 +111,17 @@ pub(super) fn summary(figures: &Figures, now_s: u64) -> [String; 2] {
             figures.in_flight,
             figures.queued,
         ),
-    ]
+    ];
+    let JobsStatus { queued, running, dead } = figures.jobs;
+    if figures.jobs != JobsStatus::default() {
+        lines.push(format!("jobs: queued {queued}  running {running}  dead letters {dead}"));
+    }
+    lines
+}
+
+/// How many jobs there are that are to be done.
+fn waiting(jobs: JobsStatus) -> String {
+    (jobs.queued + jobs.running).to_string()
 }
 
 /// Workers as they are, or those with most to do first where not all can be seen.
@@ -212,6 +226,7 @@ mod tests {
             requests_per_s: Some(rate),
             in_flight: 3,
             queued: 4,
+            jobs: JobsStatus { queued: 5, running: 1, dead: 7 },
             errors_percent: Some(0.5),
             p50: Some(Duration::from_micros(87)),
             p99: Some(Duration::from_micros(12_345)),
@@ -260,9 +275,17 @@ mod tests {
         );
         assert_eq!(
             lines[7].split_whitespace().collect::<Vec<_>>(),
-            ["hello", "30000", "3", "4", "0.5", "87", "us", "12.3", "ms"]
+            ["hello", "30000", "3", "4", "6", "7", "0.5", "87", "us", "12.3", "ms"]
         );
         assert!(lines[23].contains("by requests/s"), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_node_with_jobs_says_how_many() {
+        let jobs = JobsStatus { queued: 3, running: 2, dead: 1 };
+        let lines = drawn(80, 24, &Figures { jobs, ..figures() }, &CHOICE);
+        assert_eq!(lines[2], "jobs: queued 3  running 2  dead letters 1");
+        assert!(lines[3].contains("PID") && lines[23].contains("by requests/s"), "{lines:#?}");
     }
 
     #[test]

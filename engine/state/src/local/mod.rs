@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use abi::state::{Answer, Failure};
-use database::{Counts, Database, Medium};
+use database::{Counted, Database, Medium};
 
 pub use database::Mode;
 
@@ -55,11 +55,6 @@ impl Local {
         self.0.close();
     }
 
-    /// Returns what was done since the node has started.
-    pub fn counts(&self) -> &Counts {
-        self.0.counts()
-    }
-
     /// Returns every bucket that has something in it.
     ///
     /// # Errors
@@ -88,6 +83,10 @@ impl Store for Local {
 
     fn buckets(&self, done: DoneBuckets) {
         done(Local::buckets(self));
+    }
+
+    fn counted(&self) -> Option<Counted> {
+        Some(self.0.counts().read())
     }
 }
 

@@ -257,7 +257,7 @@ impl Lambda {
         let limit = spec.timeout;
         let deadline = tokio::time::Instant::now() + limit;
         let invocation = Invocation {
-            id: id_text.clone(),
+            id: caller.id.clone(),
             event,
             content_type: None,
             deadline_unix_ms: unix_ms(SystemTime::now() + limit),

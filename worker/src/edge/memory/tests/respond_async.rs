@@ -46,7 +46,7 @@ impl Engine {
             Query::Progress { job } => {
                 let found = kept.iter().any(|(id, of, _)| id.bytes() == job && *of == function);
                 let progress = Progress { state: State::Running, attempts: 2, status: Some(500) };
-                Told::Progress(found.then_some(progress))
+                Told::Progress(Ok(found.then_some(progress)))
             }
             Query::State { .. } => panic!("{query:?}"),
         }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use abi::invocation_id::InvocationId;
+use abi::job::ID_HEADER;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Response, header};
@@ -39,7 +40,7 @@ pub(super) struct Record<'a> {
 
 /// Whose call it is, and what they have asked for.
 pub(super) struct Caller {
-    /// The id of the invocation.
+    /// The id of the request: of the job, if this is an attempt at one, or else of the invocation.
     pub(super) id: String,
     /// It comes from the Invoke API, and its body is the event.
     pub(super) is_event: bool,
@@ -63,7 +64,7 @@ impl Caller {
         let own = |name: &str| text(headers, name).filter(|_| is_event).map(str::to_owned);
         let client_context = own("x-amz-client-context");
         Self {
-            id: id.to_owned(),
+            id: own(ID_HEADER).unwrap_or_else(|| id.to_owned()),
             is_event,
             wants_log: own("x-amz-log-type").is_some_and(|kind| kind == "Tail"),
             streams: own(RESPONSE_MODE).is_some_and(|mode| mode == STREAMING),
