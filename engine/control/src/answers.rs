@@ -51,6 +51,7 @@ pub(super) fn version(of: &Manifest) -> VersionDetails {
         respond_async: of.respond_async,
         description: of.description.clone(),
         role: of.role.clone(),
+        origin: of.origin.clone(),
     }
 }
 
@@ -65,6 +66,7 @@ pub(super) fn versions(function: &Function) -> Vec<ListedVersion> {
             kind: version.kind,
             artefact: version.artefact.clone(),
             artefact_bytes: version.artefact_bytes,
+            origin: version.origin.clone(),
             aliases: shares.collect(),
         }
     };

@@ -25,9 +25,11 @@ use super::native;
 use super::print::print_json;
 use super::progress;
 use super::project::{self, Project, ProjectError};
+use super::push;
 use super::urls::{Named, urls};
 use super::{Misused, Target};
 use compile::inspect::inspect;
+use registry::SCHEME;
 
 /// A page for browsers, and one for everything else.
 const URLS_SHOWN: usize = 2;
@@ -36,9 +38,13 @@ const URLS_SHOWN: usize = 2;
 pub(crate) struct Deploy {
     /// The function: a component or a core module with WASI preview 1, a .wasm file; an executable,
     /// script, zip or folder with a native function (see --kind); or a folder with a sockhop.toml
-    /// that names it as `source`, or several in tables [function.NAME] (default: this folder)
-    #[arg(value_name = "FILE|DIR")]
+    /// that names it as `source`, or several in tables [function.NAME] (default: this folder); or
+    /// WebAssembly in a registry, oci://HOST/PATH:TAG, with the credentials of Docker or podman
+    #[arg(value_name = "FILE|DIR|oci://...")]
     given: Option<PathBuf>,
+    /// Ask the registry over HTTP without TLS, as registries on this machine are
+    #[arg(long)]
+    insecure: bool,
     /// Deploy what is there: by default, a folder is built first, as its sockhop.toml says
     #[arg(long)]
     no_build: bool,
@@ -63,6 +69,7 @@ impl Deploy {
     pub(super) fn of_built(folder: &Path, target: Target) -> Self {
         Self {
             given: Some(folder.to_owned()),
+            insecure: false,
             no_build: true,
             options: Options::default(),
             no_activate: false,
@@ -74,17 +81,22 @@ impl Deploy {
 }
 
 /// A function that is ready to be sent.
-struct Ready {
-    name: String,
-    options: Options,
-    artefact: Vec<u8>,
+pub(super) struct Ready {
+    pub(super) name: String,
+    pub(super) options: Options,
+    pub(super) artefact: Vec<u8>,
     /// The schedules of its `sockhop.toml`, if there is one.
-    cron: Option<Vec<CronOptions>>,
+    pub(super) cron: Option<Vec<CronOptions>>,
 }
 
 /// Sends what is to be deployed to the node: one function, or all of a project one after another.
 /// All are looked at before the first is sent.
 pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
+    let given = deploy.given.as_deref().and_then(Path::to_str);
+    if let Some(reference) = given.filter(|given| given.starts_with(SCHEME)) {
+        let function = push::pulled(reference, deploy.insecure, &deploy.options).await?;
+        return send(&deploy, &Node::new(&deploy.target), function).await;
+    }
     let folder = deploy.given.as_deref().unwrap_or(Path::new("."));
     if !deploy.no_build
         && folder.is_dir()
@@ -257,7 +269,7 @@ fn differences(deployed: &DeployedVersion) -> Vec<String> {
 }
 
 /// The file to deploy, looked at before it is sent anywhere.
-fn read_artefact(path: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read_artefact(path: &Path) -> Result<Vec<u8>, String> {
     let describe = |error| format!("{path:?} cannot be read: {error}");
     let meta = std::fs::metadata(path).map_err(describe)?;
     if meta.is_dir() {

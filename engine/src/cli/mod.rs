@@ -37,6 +37,7 @@ mod new;
 mod print;
 mod progress;
 mod project;
+mod push;
 mod remove;
 mod secret;
 mod serve;
@@ -84,6 +85,8 @@ pub(crate) enum Command {
     CheckConfig(serve::CheckConfig),
     /// Deploy a WebAssembly file or a native program as a function
     Deploy(Box<deploy::Deploy>),
+    /// Push a WebAssembly file to an OCI registry
+    Push(push::Push),
     /// Begin a function: a folder with a program, its sockhop.toml, and how to go on
     New(new::New),
     /// Build a project, as its sockhop.toml says
@@ -232,6 +235,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::New(wanted) => new::run(&wanted),
         Command::Build(wanted) => client::block_on(async { Ok(build::run(wanted).await?) }),
         Command::Dev(wanted) => client::block_on(dev::run(wanted)),
+        Command::Push(push) => client::block_on(push::run(push)),
         Command::Deploy(deploy) => client::block_on(deploy::run(*deploy)),
         Command::List(show) => client::block_on(show::list(show)),
         Command::Inspect { name, show } => client::block_on(show::inspect(name, show)),

@@ -70,6 +70,9 @@ pub struct Manifest {
     /// The role that AWS's tools gave for it, and get back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// Where its file is from: a reference in a registry, with its digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
 }
 
 impl Manifest {
@@ -111,6 +114,7 @@ impl Manifest {
             respond_async: options.respond_async.unwrap_or_default(),
             description: options.description,
             role: options.role,
+            origin: options.origin,
         }
     }
 
