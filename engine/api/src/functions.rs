@@ -101,6 +101,9 @@ pub struct VersionDetails {
     /// The role that AWS's tools gave for a lambda. It means nothing here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// Where its file is from: a reference in a registry, with its digest. Absent if it was a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
 }
 
 /// What became of instances that have served a request and may serve several.

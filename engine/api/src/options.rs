@@ -26,6 +26,8 @@ use crate::path::is_path;
 const HANDLER_CHARACTERS_MAX: usize = 128;
 const DESCRIPTION_CHARACTERS_MAX: usize = 256;
 const ROLE_CHARACTERS_MAX: usize = 2048;
+/// The most characters of where a file is from: a reference's name, tag and digest.
+const ORIGIN_CHARACTERS_MAX: usize = 512;
 
 /// What a version is to be like. What is absent or null is as the active version has it, except for
 /// what `unset` names, or as its default if `fresh_options` is true.
@@ -209,6 +211,11 @@ pub struct Options {
     /// The role that AWS's tools gave for a lambda, and get back. It means nothing here.
     #[cfg_attr(feature = "clap", arg(skip))]
     pub role: Option<String>,
+    /// Where the file is from, for people: a reference in a registry, with its digest. A version
+    /// does not take it over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub origin: Option<String>,
 }
 
 /// How a function's file is built.
@@ -356,6 +363,7 @@ impl Options {
             dead_letters: self.dead_letters.or(file.dead_letters),
             description: self.description.or(file.description),
             role: self.role.or(file.role),
+            origin: self.origin.or(file.origin),
         }
     }
 
@@ -464,6 +472,7 @@ impl Options {
             ("handler", &self.handler, HANDLER_CHARACTERS_MAX),
             ("description", &self.description, DESCRIPTION_CHARACTERS_MAX),
             ("role", &self.role, ROLE_CHARACTERS_MAX),
+            ("origin", &self.origin, ORIGIN_CHARACTERS_MAX),
         ];
         for (option, text, characters_max) in texts {
             let fits = |text: &str| text.chars().count() <= characters_max && !text.contains('\0');

@@ -22,6 +22,9 @@ pub struct ListedVersion {
     pub artefact: String,
     /// The size of the deployed file.
     pub artefact_bytes: u64,
+    /// Where it is from: a reference in a registry, with its digest. Absent if it was a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
     /// The aliases that name it.
     pub aliases: Vec<AliasShare>,
 }

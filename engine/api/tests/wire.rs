@@ -74,7 +74,7 @@ fn function() -> Value {
 fn functions_and_versions() {
     let listed = json!({
         "number": 2, "version": "0190", "created_ms": 5, "kind": "command", "artefact": "00ff",
-        "artefact_bytes": 9, "aliases": [{ "alias": "active", "weight": 1, "of": 3 }],
+        "artefact_bytes": 9, "origin": "oci://ghcr.io/u/app:v1", "aliases": [{ "alias": "active", "weight": 1, "of": 3 }],
     });
     same::<Function>(function());
     same::<Function>(with(
@@ -82,6 +82,7 @@ fn functions_and_versions() {
         &json!({
             "health_path": "/up", "isolation": "process", "handler": "app.handler",
             "description": "what it is", "role": "arn:aws:iam::000000000000:role/none",
+            "origin": "oci://ghcr.io/u/app:v1",
         }),
     ));
     same::<ListedVersion>(listed.clone());

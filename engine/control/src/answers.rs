@@ -52,6 +52,7 @@ pub(super) fn version(of: &Manifest) -> VersionDetails {
         dead_letters: of.dead_letters.clone(),
         description: of.description.clone(),
         role: of.role.clone(),
+        origin: of.origin.clone(),
     }
 }
 
@@ -66,6 +67,7 @@ pub(super) fn versions(function: &Function) -> Vec<ListedVersion> {
             kind: version.kind,
             artefact: version.artefact.clone(),
             artefact_bytes: version.artefact_bytes,
+            origin: version.origin.clone(),
             aliases: shares.collect(),
         }
     };

@@ -27,9 +27,11 @@ use super::native;
 use super::print::print_json;
 use super::progress;
 use super::project::{self, Project, ProjectError};
+use super::push;
 use super::urls::{Named, urls};
 use super::{Misused, Target};
 use compile::inspect::inspect;
+use registry::SCHEME;
 
 /// A page for browsers, and one for everything else.
 const URLS_SHOWN: usize = 2;
@@ -38,9 +40,13 @@ const URLS_SHOWN: usize = 2;
 pub(crate) struct Deploy {
     /// The function: a component or a core module with WASI preview 1, a .wasm file; an executable,
     /// script, zip or folder with a native function (see --kind); or a folder with a sockhop.toml
-    /// that names it as `source`, or several in tables [function.NAME] (default: this folder)
-    #[arg(value_name = "FILE|DIR")]
+    /// that names it as `source`, or several in tables [function.NAME] (default: this folder); or
+    /// WebAssembly in a registry, oci://HOST/PATH:TAG, with the credentials of Docker or podman
+    #[arg(value_name = "FILE|DIR|oci://...")]
     given: Option<PathBuf>,
+    /// Ask the registry over HTTP without TLS, as registries on this machine are
+    #[arg(long)]
+    insecure: bool,
     /// Deploy what is there: by default, a folder is built first, as its sockhop.toml says
     #[arg(long)]
     no_build: bool,
@@ -69,8 +75,8 @@ impl Deploy {
 
     /// A deploy of what is given to a node on which nobody calls it yet.
     pub(super) fn untried(given: Option<PathBuf>, options: Options, target: Target) -> Self {
-        let (no_build, no_activate, no_trial, json) = (false, false, true, false);
-        Self { given, no_build, options, no_activate, no_trial, json, target }
+        let (insecure, no_build, no_activate, no_trial, json) = (false, false, false, true, false);
+        Self { given, insecure, no_build, options, no_activate, no_trial, json, target }
     }
 
     pub(super) fn target(&self) -> &Target {
@@ -83,9 +89,9 @@ pub(super) struct Ready {
     pub(super) name: String,
     pub(super) kind: Kind,
     pub(super) options: Options,
-    artefact: Vec<u8>,
+    pub(super) artefact: Vec<u8>,
     /// The schedules of its `sockhop.toml`, if there is one.
-    cron: Option<Vec<CronOptions>>,
+    pub(super) cron: Option<Vec<CronOptions>>,
 }
 
 /// What has become of a function that was sent.
@@ -125,6 +131,10 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
 
 /// Builds what is to be deployed, and looks at it.
 pub(super) async fn prepare(deploy: &Deploy) -> anyhow::Result<Vec<Ready>> {
+    let given = deploy.given.as_deref().and_then(Path::to_str);
+    if let Some(reference) = given.filter(|given| given.starts_with(SCHEME)) {
+        return Ok(vec![push::pulled(reference, deploy.insecure, &deploy.options).await?]);
+    }
     let folder = deploy.given.as_deref().unwrap_or(Path::new("."));
     if !deploy.no_build
         && folder.is_dir()
@@ -289,7 +299,7 @@ fn differences(deployed: &DeployedVersion) -> Vec<String> {
 }
 
 /// The file to deploy, looked at before it is sent anywhere.
-fn read_artefact(path: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read_artefact(path: &Path) -> Result<Vec<u8>, String> {
     let describe = |error| format!("{path:?} cannot be read: {error}");
     let meta = std::fs::metadata(path).map_err(describe)?;
     if meta.is_dir() {

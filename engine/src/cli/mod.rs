@@ -39,6 +39,7 @@ mod print;
 mod private_node;
 mod progress;
 mod project;
+mod push;
 mod remove;
 mod run;
 mod secret;
@@ -87,6 +88,8 @@ pub(crate) enum Command {
     CheckConfig(serve::CheckConfig),
     /// Deploy a WebAssembly file or a native program as a function
     Deploy(Box<deploy::Deploy>),
+    /// Push a WebAssembly file to an OCI registry
+    Push(push::Push),
     /// Begin a function: a folder with a program, its sockhop.toml, and how to go on
     New(new::New),
     /// Build a project, as its sockhop.toml says
@@ -238,6 +241,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::New(wanted) => new::run(&wanted),
         Command::Build(wanted) => client::block_on(async { Ok(build::run(wanted).await?) }),
         Command::Dev(wanted) => client::block_on(dev::run(wanted)),
+        Command::Push(push) => client::block_on(push::run(push)),
         Command::Deploy(deploy) => client::block_on(deploy::run(*deploy)),
         Command::Run(wanted) => client::block_on(run::run(*wanted)),
         Command::List(show) => client::block_on(show::list(show)),

@@ -120,6 +120,7 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     limits(&version.limits, version.kind).iter().for_each(|(option, value)| line(option, value));
     let size = ByteSize(version.artefact_bytes);
     line("artefact", &format!("sha256:{} ({})", version.artefact, size.display().iec()));
+    version.origin.iter().for_each(|origin| line("origin", origin));
     for (key, values) in [("arg", &version.args), ("allow-outbound", &version.allow_outbound)] {
         values.iter().for_each(|value| line(key, value));
     }

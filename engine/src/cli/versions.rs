@@ -169,10 +169,11 @@ pub(super) async fn versions(name: &str, show: &Show) -> anyhow::Result<()> {
             version.kind.name().to_owned(),
             ByteSize(version.artefact_bytes).display().iec().to_string(),
             aliases.join(", "),
+            version.origin.unwrap_or_default(),
         ]
     };
     let rows: Vec<_> = answer.read()?.into_iter().map(row).collect();
-    table(&["NUMBER", "ID", "DEPLOYED", "KIND", "SIZE", "ALIASES"], &rows);
+    table(&["NUMBER", "ID", "DEPLOYED", "KIND", "SIZE", "ALIASES", "ORIGIN"], &rows);
     Ok(())
 }
 

@@ -73,6 +73,9 @@ pub struct Manifest {
     /// The role that AWS's tools gave for it, and get back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// Where its file is from: a reference in a registry, with its digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
 }
 
 impl Manifest {
@@ -115,6 +118,7 @@ impl Manifest {
             dead_letters: options.dead_letters,
             description: options.description,
             role: options.role,
+            origin: options.origin,
         }
     }
 
