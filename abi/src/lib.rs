@@ -38,6 +38,7 @@ pub mod route;
 pub mod sandbox;
 pub mod sealed;
 pub mod secrets;
+pub mod site;
 pub mod spool;
 pub mod state;
 pub mod trace;

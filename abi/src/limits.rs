@@ -93,6 +93,12 @@ pub const ALIAS_TARGETS_MAX: usize = 16;
 pub const ALIAS_WEIGHT_MAX: u32 = 10_000;
 /// A compiled module.
 pub const MODULE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Files of a static site.
+pub const SITE_FILES_MAX: usize = 100_000;
+/// The index of a static site, which each worker has in memory.
+pub const SITE_INDEX_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Rules in the file `_headers` of a static site, and as many in its `_redirects`.
+pub const SITE_RULES_MAX: usize = 1000;
 
 /// How often a node looks for what other nodes have changed in their store (setting
 /// `--sync-interval`).

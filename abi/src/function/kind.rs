@@ -24,21 +24,36 @@ pub enum Kind {
     Server,
     /// A native custom handler of Azure Functions.
     Azure,
+    /// A static site: files, and no program.
+    Static,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Http02, Self::Http03, Self::Command, Self::Lambda, Self::Server, Self::Azure];
+    pub const ALL: [Self; 7] = [
+        Self::Http02,
+        Self::Http03,
+        Self::Command,
+        Self::Lambda,
+        Self::Server,
+        Self::Azure,
+        Self::Static,
+    ];
 
     /// Returns whether the code is a program for this machine, and not WebAssembly. It runs in
     /// processes of its own, in a worker that runs nothing else.
     #[must_use]
     pub fn is_native(self) -> bool {
         match self {
-            Self::Http02 | Self::Http03 | Self::Command => false,
+            Self::Http02 | Self::Http03 | Self::Command | Self::Static => false,
             Self::Lambda | Self::Server | Self::Azure => true,
         }
+    }
+
+    /// Returns whether the code is WebAssembly.
+    #[must_use]
+    pub fn is_wasm(self) -> bool {
+        !self.is_native() && self != Self::Static
     }
 
     /// Returns the kind's name in JSON and on the command line.
@@ -51,6 +66,7 @@ impl Kind {
             Self::Lambda => "lambda",
             Self::Server => "server",
             Self::Azure => "azure",
+            Self::Static => "static",
         }
     }
 }
@@ -64,6 +80,7 @@ impl From<&ArchivedKind> for Kind {
             ArchivedKind::Lambda => Self::Lambda,
             ArchivedKind::Server => Self::Server,
             ArchivedKind::Azure => Self::Azure,
+            ArchivedKind::Static => Self::Static,
         }
     }
 }
@@ -85,18 +102,21 @@ pub enum FileKind {
     Server,
     /// It is a custom handler of Azure Functions: a folder or zip with `host.json`.
     Azure,
+    /// It is a static site: a folder or zip of files.
+    Static,
 }
 
 impl FileKind {
-    /// Returns the kind of a native program. Returns `None` for WebAssembly, whose kind follows
-    /// from what is in the file.
+    /// Returns the kind of a native program or a static site. Returns `None` for WebAssembly, whose
+    /// kind follows from what is in the file.
     #[must_use]
-    pub fn native(self) -> Option<Kind> {
+    pub fn told(self) -> Option<Kind> {
         match self {
             Self::Http | Self::Command => None,
             Self::Lambda => Some(Kind::Lambda),
             Self::Server => Some(Kind::Server),
             Self::Azure => Some(Kind::Azure),
+            Self::Static => Some(Kind::Static),
         }
     }
 
@@ -109,6 +129,7 @@ impl FileKind {
             Self::Lambda => "lambda",
             Self::Server => "server",
             Self::Azure => "azure",
+            Self::Static => "static",
         }
     }
 }

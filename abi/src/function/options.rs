@@ -130,9 +130,16 @@ const NATIVE: [&str; 8] = [
 const WASM: [&str; 6] =
     ["cpu-time", "table-elements", "core-instances", "kv-keys", "kv-size", "kv-calls"];
 
+/// The limits that static sites have.
+const STATIC: [&str; 6] =
+    ["timeout", "request-body", "reply-head", "concurrency", "queue", "queue-timeout"];
+
 /// Returns whether functions of `kind` have the limit called `name`.
 #[must_use]
 pub fn has_limit(kind: Kind, name: &str) -> bool {
+    if kind == Kind::Static {
+        return STATIC.contains(&name);
+    }
     let others = if kind.is_native() { &WASM[..] } else { &NATIVE };
     !others.contains(&name)
 }

@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use crate::cli::PeersArguments;
 use crate::environment::{Binary, Environment};
-use crate::server::{self, Kind, Prepared, Serving};
+use crate::server::{self, Kind, Prepared, Program, Serving};
 use crate::target::{self, Request};
 use crate::{interrupt, load, output};
 use results::Results;
@@ -170,7 +170,14 @@ fn run(
     guest: &std::path::Path,
     results: &mut Results,
 ) -> Result<(), Error> {
-    let component = output::component(guest)?;
+    let site = match scenario.program {
+        Program::Static { bytes } => Some(server::site(bytes)?),
+        _ => None,
+    };
+    let component = match &site {
+        Some(site) => site.path().to_owned(),
+        None => output::component(guest)?,
+    };
     // The upstream runs as long as the scenario.
     let upstream = if scenario.upstream {
         Some(server::upstream(Duration::from_millis(UPSTREAM_MS))?)

@@ -149,7 +149,7 @@ const BOTH: &[Measure] = &[Measure::Rate, Measure::Latency];
 const RATE: &[Measure] = &[Measure::Rate];
 
 /// All of them.
-pub const SCENARIOS: [Scenario; 22] = [
+pub const SCENARIOS: [Scenario; 25] = [
     HELLO,
     CONNECTIONS,
     Scenario {
@@ -323,7 +323,29 @@ pub const SCENARIOS: [Scenario; 22] = [
         measures: BOTH,
         ..HELLO
     },
+    Scenario {
+        name: "static-1k",
+        about: "a file of 1 KiB, connections kept alive",
+        program: Program::Static { bytes: 1 << 10 },
+        ..STATIC
+    },
+    Scenario {
+        name: "static-100k",
+        about: "a file of 100 KiB, connections kept alive",
+        program: Program::Static { bytes: 100 << 10 },
+        ..STATIC
+    },
+    Scenario {
+        name: "static-100m",
+        about: "a file of 100 MiB, on four connections that are kept alive",
+        program: Program::Static { bytes: 100 << 20 },
+        connections: 4,
+        measures: RATE,
+        ..STATIC
+    },
 ];
+
+const STATIC: Scenario = Scenario { guest: "none", script: None, measures: BOTH, ..HELLO };
 
 /// The usual way inside of TLS.
 const SECURE: Way = Way::Tls { resumes: false };
@@ -361,6 +383,9 @@ impl Scenario {
             Kind::Null | Kind::Sockhop { instances: Instances::Fresh, .. } => true,
             Kind::Direct | Kind::Proxy { .. } => self.program == Program::Server,
             Kind::CargoLambda { .. } => self.program == Program::Invoked,
+            _ if matches!(self.program, Program::Static { .. }) => {
+                matches!(kind, Kind::Nginx { .. })
+            }
             _ => !self.program.is_native(),
         }
     }

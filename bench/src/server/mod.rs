@@ -23,6 +23,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use crate::process_tree;
 use crate::smaps::{self, Sample};
 use crate::target::{self, Request, Target};
@@ -122,6 +124,22 @@ pub enum Instances {
     Fresh,
     /// [`REUSE`] requests, one after another.
     Reuse,
+}
+
+/// Makes the folder of a static site whose page has so many bytes. They cannot be compressed, as
+/// those of a picture.
+pub fn site(bytes: usize) -> Result<TempDir, Error> {
+    let folder = child::scratch("site")?;
+    let path = folder.path().join("index.html");
+    let mut state = 1_u64;
+    let next = || {
+        // Knuth's generator; the upper bits are the better ones.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_be_bytes()[0]
+    };
+    let page: Vec<u8> = std::iter::repeat_with(next).take(bytes).collect();
+    std::fs::write(&path, page).map_err(|source| Error::Write { path: path.clone(), source })?;
+    Ok(folder)
 }
 
 /// What a server serves.

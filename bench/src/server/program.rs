@@ -22,6 +22,8 @@ pub enum Program {
     Lambda,
     /// A `bootstrap`, called by the Invoke API of AWS Lambda.
     Invoked,
+    /// A file of so many bytes, which is served as it is.
+    Static { bytes: usize },
 }
 
 impl Program {
@@ -31,18 +33,19 @@ impl Program {
             Self::Component | Self::Command => None,
             Self::Server => Some("server"),
             Self::Lambda | Self::Invoked => Some("lambda"),
+            Self::Static { .. } => Some("static"),
         }
     }
 
     /// Whether it is a program for this machine.
     pub fn is_native(self) -> bool {
-        self.kind().is_some()
+        self.file_name().is_some()
     }
 
     /// The name that its executable has in the folder of a guest.
     pub fn file_name(self) -> Option<&'static str> {
         match self {
-            Self::Component | Self::Command => None,
+            Self::Component | Self::Command | Self::Static { .. } => None,
             Self::Server => Some("server"),
             Self::Lambda | Self::Invoked => Some("bootstrap"),
         }

@@ -63,6 +63,18 @@ pub struct Options {
     #[schemars(description = "Ignored likewise: it is among the files that are sent.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "PATH"))]
     pub entry: Option<PathBuf>,
+    /// Answer paths without a file of a static site with its index.html, as a single-page
+    /// application needs it
+    #[serde(skip_serializing)]
+    #[schemars(description = "Ignored likewise: the site's file `_redirects` says it.")]
+    #[cfg_attr(feature = "clap", arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+    ))]
+    pub single_page: Option<bool>,
     /// How the file is built, a table `[build]`.
     #[serde(skip_serializing)]
     #[schemars(description = "Ignored likewise: it is built where it is deployed from.")]
@@ -85,9 +97,9 @@ pub struct Options {
     #[cfg_attr(feature = "clap", arg(long, value_name = "OPTION", value_parser = unsettable))]
     pub unset: Vec<String>,
     /// What the file is (default: what it exports; a handler if it exports both). A native program
-    /// is of the kind lambda, server or azure
+    /// is of the kind lambda, server or azure, and a folder of files that are served is static
     #[schemars(description = "What the file is. By default, what it exports, or as the active \
-        version if that is native.")]
+        version if that is native or a static site.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "KIND"))]
     pub kind: Option<FileKind>,
     /// Give the function a worker process of its own (native functions always have one)
@@ -303,6 +315,10 @@ pub enum OptionsError {
     )]
     OnlyLambda { option: &'static str, kind: &'static str },
     #[error(
+        "--{option} is for programs, and this is a static site, whose files run nowhere; leave it out"
+    )]
+    OnlyPrograms { option: &'static str },
+    #[error(
         "--isolation shared: a native function (kind {kind}) has a worker process of its own; leave it out"
     )]
     NativeShared { kind: &'static str },
@@ -337,6 +353,7 @@ impl Options {
             name: self.name.or(file.name),
             source: self.source.or(file.source),
             entry: self.entry.or(file.entry),
+            single_page: self.single_page.or(file.single_page),
             build: self.build.or(file.build),
             cron: if self.cron.is_empty() { file.cron } else { self.cron },
             layers: if self.layers.is_empty() { file.layers } else { self.layers },
@@ -438,6 +455,8 @@ impl Options {
         self.check_texts(kind)?;
         if kind.is_native() {
             self.check_native(kind)?
+        } else if kind == Kind::Static {
+            self.check_static()?
         } else {
             self.check_wasm(kind)?
         }
@@ -445,6 +464,7 @@ impl Options {
             Some(option) if kind.is_native() => {
                 Err(OptionsError::OnlyWasm { option, kind: kind.name() })
             }
+            Some(option) if kind == Kind::Static => Err(OptionsError::OnlyPrograms { option }),
             Some(option) => Err(OptionsError::OnlyNative { option, kind: kind.name() }),
             None => Ok(()),
         }
@@ -514,6 +534,26 @@ impl Options {
             Err(OptionsError::OutboundOfHost)
         } else {
             Ok(())
+        }
+    }
+
+    /// Checks that nothing is chosen that only programs have.
+    fn check_static(&self) -> Result<(), OptionsError> {
+        let chosen = [
+            ("instances", self.instances.is_some()),
+            ("env", !self.env.is_empty()),
+            ("config", !self.config.is_empty()),
+            ("arg", !self.args.is_empty()),
+            ("output", self.output.is_some()),
+            ("allow-outbound", !self.allow_outbound.is_empty()),
+            ("kv", !self.kv.is_empty()),
+            ("network", self.network.is_some()),
+            ("websocket", self.websocket.is_some()),
+            ("respond-async", self.respond_async.is_some()),
+        ];
+        match chosen.into_iter().find(|(_, chosen)| *chosen) {
+            Some((option, _)) => Err(OptionsError::OnlyPrograms { option }),
+            None => Ok(()),
         }
     }
 

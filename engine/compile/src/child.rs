@@ -174,7 +174,7 @@ fn verdict(kind: Kind, status: ExitStatus, said: String, plan: &Plan) -> Result<
     let code = status.code().map(u8::try_from).and_then(Result::ok);
     Err(match (status.code(), status.signal()) {
         (Some(0), _) => return Ok(()),
-        _ if code == Some(REFUSED) && kind.is_native() => CompileError::Unfit(said),
+        _ if code == Some(REFUSED) && !kind.is_wasm() => CompileError::Unfit(said),
         _ if code == Some(REFUSED) => CompileError::Refused(said),
         _ if code == Some(NO_ROOM) => CompileError::NoRoom(said),
         (Some(PANICKED), _) => CompileError::Failed(said),
@@ -195,14 +195,18 @@ fn output_text(stderr: &[u8]) -> String {
 }
 
 /// Runs in the child: sets limits on the process, and compiles, or unpacks the file of a native
-/// function. Its error goes to stderr, and so to the parent; what it returns goes to stdout.
+/// function or a static site. Its error goes to stderr, and so to the parent; what it returns goes to stdout.
 ///
 /// # Errors
 /// A sentence for the deployer of the file, and the exit status.
 pub fn run(kind: Kind, processor: Processor, files: &Files) -> Result<Reused, (String, u8)> {
     limit().map_err(|errno| (format!("the compiler's limits cannot be set: {errno}"), REFUSED))?;
+    let Files { input, output, .. } = files;
     match native::kind(kind) {
-        Some(kind) => native::unpack(kind, &files.input, &files.output).map(|()| Reused::default()),
+        Some(kind) => native::unpack(kind, input, output).map(|()| Reused::default()),
+        None if kind == Kind::Static => {
+            native::make_site(input, output).map(|()| Reused::default())
+        }
         None => compile_module(kind, processor, files).map_err(|reason| (reason, REFUSED)),
     }
 }
@@ -287,6 +291,9 @@ fn refused(error: wasmtime::Error) -> CompileError {
 pub fn compatibility(kind: Kind) -> Result<Vec<u8>, CompileError> {
     if kind.is_native() {
         return Ok(native::UNPACKED_AS.to_vec());
+    }
+    if kind == Kind::Static {
+        return Ok(abi::site::MADE_AS.to_vec());
     }
     struct Bytes(Vec<u8>);
     impl std::hash::Hasher for Bytes {

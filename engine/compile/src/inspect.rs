@@ -29,9 +29,14 @@ pub enum InspectError {
     NotWasm { begins: String },
     #[error(
         "the file is {found}, a native program; say what it is written for: --kind lambda (a `bootstrap` of AWS Lambda), \
-         --kind server (an HTTP server that listens on $PORT) or --kind azure (a custom handler of Azure Functions)"
+         --kind server (an HTTP server that listens on $PORT) or --kind azure (a custom handler of Azure Functions); \
+         a zip of files to be served is of --kind static"
     )]
     Native { found: &'static str },
+    #[error(
+        "a static site is a folder or a zip of one, and the file is neither; deploy the folder, or `zip -r site.zip .` in it"
+    )]
+    NoSite,
     #[error("the component or module is damaged or cut off: {0}")]
     Damaged(String),
     #[error("the component exports {exports}; expected an export of {EXPECTED}")]
@@ -76,6 +81,7 @@ impl InspectError {
             Self::Empty
             | Self::NotWasm { .. }
             | Self::Native { .. }
+            | Self::NoSite
             | Self::Damaged(_)
             | Self::OtherWorld { .. }
             | Self::OtherVersion { .. }
@@ -91,8 +97,8 @@ impl InspectError {
     }
 }
 
-/// Returns which kind of function `bytes` are. Of a native one only its first bytes are looked at:
-/// the rest is checked where it is unpacked. A file that exports both a handler and `run` is
+/// Returns which kind of function `bytes` are. Of a native one or a static site only the first bytes
+/// are looked at: the rest is checked where it is unpacked. A file that exports both a handler and `run` is
 /// http, unless a command is `wanted`.
 ///
 /// # Errors
@@ -102,7 +108,10 @@ pub fn inspect(bytes: &[u8], wanted: Option<FileKind>) -> Result<Kind, InspectEr
         return Err(InspectError::Empty);
     }
     let found = sniff(bytes);
-    match wanted.map(|wanted| (wanted, wanted.native())) {
+    match wanted.map(|wanted| (wanted, wanted.told())) {
+        Some((_, Some(Kind::Static))) if found != FileType::Zip => {
+            return Err(InspectError::NoSite);
+        }
         Some((wanted, Some(_))) if found == FileType::Wasm => {
             return Err(InspectError::OtherKind { wanted, found: "WebAssembly" });
         }
@@ -297,8 +306,10 @@ fn component(outside: &Outside, wanted: Option<FileKind>) -> Result<Kind, Inspec
             Some(Kind::Http03) => http = Some(Kind::Http03),
             Some(Kind::Http02) => http = http.or(Some(Kind::Http02)),
             Some(Kind::Command) => command = Some(Kind::Command),
-            // No export makes a component a native program.
-            None | Some(Kind::Lambda | Kind::Server | Kind::Azure) => other = Some(export),
+            // No export makes a component a native program or a site.
+            None | Some(Kind::Lambda | Kind::Server | Kind::Azure | Kind::Static) => {
+                other = Some(export);
+            }
         }
     }
     let kind = match (wanted, http, command) {

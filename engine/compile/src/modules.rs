@@ -6,8 +6,9 @@
 //! index beside it that could contradict it, nor one that every compilation would write again; and
 //! what another build of the node compiled is found for as long as its key is the same.
 //!
-//! `KEY.files` is a folder with what the artefact of a native function was unpacked to. It comes
-//! whole as well, and nothing is ever written over it. Owns no fds beyond a call.
+//! `KEY.files` is a folder with what the artefact of a native function was unpacked to, and
+//! `KEY-LENGTH.site` is the file from which workers serve a static site. They come whole as well, and
+//! nothing is ever written over them. Owns no fds beyond a call.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -23,6 +24,7 @@ use host::files::{self, Temporary, TemporaryFolder, hex, unhex};
 
 const EXTENSION: &str = "cwasm";
 const FOLDER_EXTENSION: &str = "files";
+const SITE_EXTENSION: &str = "site";
 /// The most digits of a length, which are enough for the largest module.
 const LENGTH_DIGITS_MAX: usize = 12;
 /// A file of earlier builds, whose modules had only their keys as names.
@@ -35,13 +37,17 @@ enum Module {
     File { digest: Digest, bytes: u64 },
     /// The files of a native function.
     Folder,
+    /// A static site. It is too large to be read whole each time that it is opened.
+    Site { bytes: u64 },
 }
 
 impl Module {
     /// Returns whether this is what `metadata` is of. Bytes are checked when they are read.
     fn is(self, metadata: &std::fs::Metadata) -> bool {
         match self {
-            Self::File { bytes, .. } => metadata.is_file() && metadata.len() == bytes,
+            Self::File { bytes, .. } | Self::Site { bytes } => {
+                metadata.is_file() && metadata.len() == bytes
+            }
             Self::Folder => metadata.is_dir(),
         }
     }
@@ -139,17 +145,36 @@ impl Modules {
         Ok(())
     }
 
-    /// Opens the module under `key`, if that is a folder. Returns `None` if there is none.
+    /// Renames `made` to the static site under `key`. One that is there already stays.
     ///
     /// # Errors
-    /// When it cannot be opened.
-    pub(super) fn open_folder(&self, key: &Digest) -> io::Result<Option<OwnedFd>> {
-        match self.lock().get(key) {
-            Some(Module::Folder) => {}
-            _ => return Ok(None),
+    /// When the file cannot be renamed or synced.
+    pub(super) fn put_site(&self, key: &Digest, made: Temporary) -> io::Result<()> {
+        let module = Module::Site { bytes: std::fs::metadata(made.path())?.len() };
+        let to = path(&self.folder, key, module);
+        // Another engine, which is taken over from or takes over, may have made the same.
+        if !std::fs::metadata(&to).is_ok_and(|there| module.is(&there)) {
+            made.become_file(&to)?;
         }
-        let opened = File::open(path(&self.folder, key, Module::Folder))?;
-        Ok(Some(opened.into()))
+        self.lock().insert(*key, module);
+        Ok(())
+    }
+
+    /// Opens the module under `key` for reading, if that is a folder or a static site. Returns
+    /// `None` if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or was cut short.
+    pub(super) fn open_files(&self, key: &Digest) -> io::Result<Option<OwnedFd>> {
+        let module = match self.lock().get(key) {
+            Some(module @ (Module::Folder | Module::Site { .. })) => *module,
+            _ => return Ok(None),
+        };
+        let opened = File::open(path(&self.folder, key, module))?;
+        match module.is(&opened.metadata()?) {
+            true => Ok(Some(opened.into())),
+            false => Err(io::Error::new(io::ErrorKind::InvalidData, "it was cut short")),
+        }
     }
 
     /// Reads the module under `key`. Returns `None` when there is none.
@@ -213,6 +238,11 @@ fn parse(path: &Path) -> Name {
     if let Some(stem) = stem_before(FOLDER_EXTENSION) {
         return unhex(stem).map_or(Name::Other, |key| Name::Module(key, Module::Folder));
     }
+    if let Some(stem) = stem_before(SITE_EXTENSION) {
+        let parts = stem.split_once('-');
+        let site = parts.and_then(|(key, bytes)| Some((unhex(key)?, length(bytes)?)));
+        return site.map_or(Name::Other, |(key, bytes)| Name::Module(key, Module::Site { bytes }));
+    }
     let Some(stem) = stem_before(EXTENSION) else { return Name::Other };
     let mut parts = stem.split('-');
     match (
@@ -240,6 +270,7 @@ fn path(folder: &Path, key: &Digest, module: Module) -> PathBuf {
             format!("{}-{}-{bytes}.{EXTENSION}", hex(key), hex(&digest))
         }
         Module::Folder => format!("{}.{FOLDER_EXTENSION}", hex(key)),
+        Module::Site { bytes } => format!("{}-{bytes}.{SITE_EXTENSION}", hex(key)),
     })
 }
 
@@ -308,9 +339,27 @@ mod tests {
         let path = again.path(&[1; 32]);
         assert_eq!(std::fs::read_to_string(path.join("bootstrap")).unwrap(), "first");
         assert_eq!(again.bytes(&[1; 32]), Some(0));
-        assert!(again.open_folder(&[1; 32]).unwrap().is_some());
-        assert!(again.open_folder(&[2; 32]).unwrap().is_none());
+        assert!(again.open_files(&[1; 32]).unwrap().is_some());
+        assert!(again.open_files(&[2; 32]).unwrap().is_none());
         assert!(again.read(&[1; 32]).unwrap().is_none(), "it is no file");
+        again.retain(|_| false);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_site_is_opened_and_never_read_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let modules = Modules::open(folder.path().to_owned()).unwrap();
+        let made = Temporary::new(folder.path()).unwrap();
+        std::fs::write(made.path(), "a site").unwrap();
+        modules.put_site(&[1; 32], made).unwrap();
+        let again = Modules::open(folder.path().to_owned()).unwrap();
+        assert!(again.read(&[1; 32]).unwrap().is_none(), "it is no compiled module");
+        let opened = again.open_files(&[1; 32]).unwrap().unwrap();
+        assert_eq!(std::io::read_to_string(File::from(opened)).unwrap(), "a site");
+        std::fs::write(again.path(&[1; 32]), "a").unwrap();
+        assert_eq!(again.open_files(&[1; 32]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(again.bytes(&[1; 32]), None, "it is made again");
         again.retain(|_| false);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -1,5 +1,5 @@
-//! The files of a native function: unpacked in the compile child, and what the worker is told of
-//! them. Owns no fds beyond a call.
+//! The files of a native function, and of a static site: unpacked in the compile child, and what the
+//! worker is told of them. Owns no fds beyond a call.
 //!
 //! The folder has `task/`, which becomes `/var/task`, perhaps `opt/`, which becomes `/opt`, and
 //! `program`, a file with the path of the program as it is inside; `notes` is for whoever deploys.
@@ -14,6 +14,8 @@ use abi::native::{NOTES_FILE, PROGRAM_FILE};
 use host::fault::Fault;
 use package::{NativeKind, Wanted};
 
+use super::confine::confine;
+
 /// The exit statuses of the child when it refuses the file, and when there is no room for what it
 /// makes of it.
 pub(super) const REFUSED: u8 = 1;
@@ -21,10 +23,10 @@ pub(super) const NO_ROOM: u8 = 3;
 /// What is hashed into the key of a folder. It changes when artefacts are unpacked in another way.
 pub(super) const UNPACKED_AS: &[u8] = b"task, opt, program: 2";
 
-/// Returns the kind as the package has it. Returns `None` for WebAssembly.
+/// Returns the kind as the package has it. Returns `None` for what is no native function.
 pub(super) fn kind(kind: Kind) -> Option<NativeKind> {
     match kind {
-        Kind::Http02 | Kind::Http03 | Kind::Command => None,
+        Kind::Http02 | Kind::Http03 | Kind::Command | Kind::Static => None,
         Kind::Lambda => Some(NativeKind::Lambda),
         Kind::Server => Some(NativeKind::Server),
         Kind::Azure => Some(NativeKind::Azure),
@@ -51,6 +53,23 @@ pub(super) fn unpack(kind: NativeKind, input: &Path, output: &Path) -> Result<()
         nix::unistd::syncfs(&file).map_err(Into::into)
     });
     written.map_err(|error| (format!("{path:?} cannot be written: {error}"), NO_ROOM))
+}
+
+/// Makes of the zip `input` the file `output`, from which workers serve a static site.
+///
+/// # Errors
+/// A sentence for the deployer of the file, and the exit status of the child.
+pub(super) fn make_site(input: &Path, output: &Path) -> Result<(), (String, u8)> {
+    let unread = |error| (format!("{input:?} cannot be read: {error}"), NO_ROOM);
+    let unwritten = |error| (format!("{output:?} cannot be written: {error}"), NO_ROOM);
+    let input = File::open(input).map_err(unread)?;
+    let mut output = File::create(output).map_err(unwritten)?;
+    // All that is needed is open. What the file contains is looked at from here on.
+    confine().map_err(|error| (format!("it cannot be confined: {error}"), NO_ROOM))?;
+    package::make_site(&input, &mut output).map_err(|error| {
+        let status = if error.fault() == Fault::UNFIT { REFUSED } else { NO_ROOM };
+        (error.to_string(), status)
+    })
 }
 
 /// Returns what there is to say to whoever deploys the function in `folder`.

@@ -1,11 +1,14 @@
-//! What a native function's file is: checked and unpacked where it runs, packed where it is
-//! deployed.
+//! What the file of a native function or a static site is: checked and unpacked where it runs,
+//! packed where it is deployed.
 //!
 //! An *artefact* is the one file that a deploy uploads: an ELF executable, a `#!` script, or a zip.
 //! [`sniff`] tells which, by its first bytes. [`unpack()`] makes of it the folder that a sandbox
 //! mounts: `task` is `/var/task` inside, `opt` is `/opt`. It refuses what cannot run on this node
 //! in one sentence that says what to build instead. [`pack()`] makes one zip of a folder and
 //! Lambda layers.
+//!
+//! A static site is a zip of its files: [`make_site`] makes of it the one file that workers read,
+//! [`pack_site`] makes the zip of a folder.
 //!
 //! Everything here blocks, and reads what a stranger wrote: call it in a process with limits.
 //! Nothing that is unpacked is judged by a list that another reader of zips has made; what is
@@ -25,6 +28,7 @@ mod pack;
 mod program;
 #[cfg(test)]
 mod samples;
+mod site;
 mod tree;
 mod unpack;
 mod writer;
@@ -44,6 +48,7 @@ pub use pack::{PackError, Packed, pack};
 pub use program::{
     EntryError, HostJsonError, LinkageError, ProgramError, ScriptError, VersionError, Wanted,
 };
+pub use site::{SiteError, SitePackError, make_site, pack_site};
 pub use tree::TreeError;
 pub use unpack::{UnpackError, Unpacked, unpack};
 

@@ -26,13 +26,13 @@ pub const PATH_BYTES_MAX: usize = 1024;
 pub enum SizeError {
     /// Its files have too many bytes.
     #[error(
-        "its files have more than {} MiB together; leave out what the function does not need at run time, or read large data from elsewhere",
+        "its files have more than {} MiB together; leave out what is not needed at run time, or read large data from elsewhere",
         UNPACKED_BYTES_MAX / 1024 / 1024
     )]
     TooLarge,
     /// It grows too much.
     #[error(
-        "its files are more than {RATIO_MAX} times larger than the zip, as in a zip bomb; make large files of zeros when the function starts, and leave them out of the zip"
+        "its files are more than {RATIO_MAX} times larger than the zip, as in a zip bomb; leave out large files of zeros, or make them when the function starts"
     )]
     Bomb,
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use abi::function::Kind;
+use abi::function::{FileKind, Kind};
 use anyhow::{Context as _, bail};
 use api::cron::{CronOptions, ListedCron};
 use api::deploys::{
@@ -39,9 +39,10 @@ const URLS_SHOWN: usize = 2;
 #[derive(Debug, Args)]
 pub(crate) struct Deploy {
     /// The function: a component or a core module with WASI preview 1, a .wasm file; an executable,
-    /// script, zip or folder with a native function (see --kind); or a folder with a sockhop.toml
-    /// that names it as `source`, or several in tables [function.NAME] (default: this folder); or
-    /// WebAssembly in a registry, oci://HOST/PATH:TAG, with the credentials of Docker or podman
+    /// script, zip or folder with a native function (see --kind); a folder with an index.html, which
+    /// is a static site; a folder with a sockhop.toml that names it as `source`, or several in tables
+    /// [function.NAME] (default: this folder); or WebAssembly in a registry, oci://HOST/PATH:TAG, with
+    /// the credentials of Docker or podman
     #[arg(value_name = "FILE|DIR|oci://...")]
     given: Option<PathBuf>,
     /// Ask the registry over HTTP without TLS, as registries on this machine are
@@ -143,6 +144,12 @@ pub(super) async fn prepare(deploy: &Deploy) -> anyhow::Result<Vec<Ready>> {
         build::all(&found).await?;
     }
     let projects = match project::find(deploy.given.as_deref(), deploy.options.name.as_deref()) {
+        // What a folder is was said, so it need not be told by what is in it.
+        Err(ProjectError::NoProject { folder })
+            if deploy.given.is_some() && deploy.options.kind.and_then(FileKind::told).is_some() =>
+        {
+            vec![Project { file: folder, read: None, options: Options::default() }]
+        }
         Err(error @ ProjectError::NoProject { .. }) if deploy.given.is_none() => {
             return Err(Misused(error.to_string()).into());
         }
@@ -180,14 +187,21 @@ fn ready(project: Project, given: &Options) -> anyhow::Result<Ready> {
             .with_context(|| format!("function {name:?}, [[cron]] number {}", at + 1))?;
     }
     let layers = std::mem::take(&mut options.layers);
-    let is_native = options.kind.is_some_and(|kind| kind.native().is_some());
+    let told = options.kind.and_then(FileKind::told);
+    let is_native = told.is_some_and(Kind::is_native);
     anyhow::ensure!(
         is_native || layers.is_empty(),
         "--layer is for native functions; leave it out"
     );
-    let artefact = match is_native {
-        true => native::pack(&file, &layers, options.entry.take().as_deref())?,
-        false => read_artefact(&file).map_err(anyhow::Error::msg)?,
+    let is_single_page = options.single_page.take().unwrap_or_default();
+    anyhow::ensure!(
+        !is_single_page || told == Some(Kind::Static),
+        "--single-page is for static sites (--kind static); leave it out"
+    );
+    let artefact = match told {
+        Some(Kind::Static) => native::pack_site(&file, is_single_page)?,
+        Some(_) => native::pack(&file, &layers, options.entry.take().as_deref())?,
+        None => read_artefact(&file).map_err(anyhow::Error::msg)?,
     };
     let kind =
         inspect(&artefact, options.kind).with_context(|| format!("{file:?} cannot be deployed"))?;
@@ -305,7 +319,7 @@ pub(super) fn read_artefact(path: &Path) -> Result<Vec<u8>, String> {
     if meta.is_dir() {
         return Err(format!(
             "{path:?} is a folder; expected a WebAssembly component, a file, or with --kind lambda, server or azure the \
-             folder of a native function"
+             folder of a native function, with --kind static that of a site"
         ));
     }
     let limit = abi::limits::ARTEFACT_BYTES_MAX as u64;
@@ -315,9 +329,12 @@ pub(super) fn read_artefact(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(describe)
 }
 
-/// A file's stem as a function's name, where it can be one.
+/// A file's stem, or a folder's name, as a function's name, where it can be one.
 fn name_of(file: &Path) -> String {
-    file.file_stem()
+    // `.` has no name of its own.
+    let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    whole
+        .file_stem()
         .unwrap_or_default()
         .to_string_lossy()
         .to_ascii_lowercase()

@@ -60,7 +60,7 @@ pub(super) enum ProjectError {
     #[error(
         "{folder:?} has no {FILE}; name the file: `sockhop deploy FILE.wasm`, or write a {FILE} there with the key \
          source = \"FILE.wasm\". A folder that is a native function has the program `bootstrap` or `server` in it, or \
-         `host.json`"
+         `host.json`; a static site has `index.html`, or is deployed with --kind static"
     )]
     NoProject { folder: PathBuf },
     #[error(

@@ -59,7 +59,7 @@ pub(super) async fn list(List { removed, show }: List) -> anyhow::Result<()> {
         };
         let (kind, isolation) = (version.kind.name(), version.isolation.name());
         // A native function has processes, of which each serves many requests.
-        let instances = if version.kind.is_native() { "-".to_owned() } else { version.instances };
+        let instances = if version.kind.is_wasm() { version.instances } else { "-".to_owned() };
         let mut row = vec![version.name, kind.to_owned(), isolation.to_owned(), instances];
         row.extend(["memory", "timeout", "concurrency"].map(limit));
         let active = aliases.get(ACTIVE).map(|active| targets(&active.targets));
@@ -88,7 +88,7 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     line("version", &format!("v{} {}", version.number, version.version));
     line("kind", version.kind.name());
     line("isolation", version.isolation.name());
-    if !version.kind.is_native() {
+    if version.kind.is_wasm() {
         line("instances", &version.instances);
     }
     if let Some(reuse) = reuse {

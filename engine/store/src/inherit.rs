@@ -14,6 +14,8 @@ impl Manifest {
     #[must_use]
     pub fn options(&self, kind: Kind) -> Options {
         let (command, native) = (kind == Kind::Command, kind.is_native());
+        let (program, wasm) = (kind != Kind::Static, kind.is_wasm());
+
         let pairs = |map: &BTreeMap<String, String>| map.clone().into_iter().collect();
         let instances = chosen(self.instances);
         let lambda = kind == Kind::Lambda;
@@ -21,22 +23,22 @@ impl Manifest {
             // Of a native function it is no choice.
             isolation: chosen(self.isolation).filter(|_| !native && !self.kind.is_native()),
             instances: instances
-                .filter(|instances| !native && (!command || instances.requests_max() == 1)),
-            env: pairs(&self.env),
-            config: if native { Vec::new() } else { pairs(&self.config) },
+                .filter(|instances| wasm && (!command || instances.requests_max() == 1)),
+            env: if program { pairs(&self.env) } else { Vec::new() },
+            config: if wasm { pairs(&self.config) } else { Vec::new() },
             args: if command || native { self.args.clone() } else { Vec::new() },
             output: chosen(self.output).filter(|_| command),
-            allow_outbound: self.allow_outbound.clone(),
-            kv: if native { Vec::new() } else { pairs(&self.kv) },
+            allow_outbound: if program { self.allow_outbound.clone() } else { Vec::new() },
+            kv: if wasm { pairs(&self.kv) } else { Vec::new() },
             limits: LimitOptions::from(&self.limits).of_kind(kind),
             previews: self.previews.then_some(true),
             health_path: self.health_path.clone(),
             handler: self.handler.clone().filter(|_| lambda),
             report_lines: chosen(self.report_lines).filter(|_| lambda),
             network: chosen(self.network).filter(|_| native),
-            websocket: chosen(self.websocket).filter(|_| !native),
-            respond_async: chosen(self.respond_async),
-            dead_letters: self.dead_letters.clone(),
+            websocket: chosen(self.websocket).filter(|_| wasm),
+            respond_async: chosen(self.respond_async).filter(|_| program),
+            dead_letters: self.dead_letters.clone().filter(|_| program),
             description: self.description.clone(),
             role: self.role.clone().filter(|_| lambda),
             ..Options::default()

@@ -67,6 +67,8 @@ pub(crate) enum Failure {
         "the event that this request makes is larger than the {limit_bytes} bytes that a lambda function may get"
     )]
     EventTooLarge { limit_bytes: usize },
+    #[error("a file of the site cannot be read; its log has the reason")]
+    FileUnread { reason: String },
     #[error("this worker runs as many invocations as it can; try again")]
     WorkerFull,
 }
@@ -96,6 +98,9 @@ impl Failure {
                 format!("function {function:?} does not answer: {reason}")
             }
             Self::FunctionError { error, .. } => format!("error: {error}"),
+            Self::FileUnread { reason } => format!(
+                "a file of the site cannot be read: {reason}; look at the disk of the node's data folder"
+            ),
             other => other.to_string(),
         };
         // The guest may have written all of it, and of any length.
@@ -122,6 +127,7 @@ impl From<&Failure> for Reason {
             | Failure::Refused { .. }
             | Failure::BadReply { .. }
             | Failure::NoAnswer { .. }
+            | Failure::FileUnread { .. }
             | Failure::BrokenBody { .. } => Self::Reply,
             Failure::WorkerFull => Self::Worker,
         }

@@ -9,6 +9,7 @@ pub(crate) mod body;
 pub(crate) mod cpu_time;
 pub(crate) mod failure;
 pub(crate) mod native;
+mod site;
 #[cfg(test)]
 pub(crate) mod table;
 pub(crate) mod thread;
@@ -116,6 +117,11 @@ pub(crate) struct LocalRedirect(pub(crate) PathAndQuery);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IsEvent;
 
+/// An extension of a request: its path was the function's prefix alone, without the slash behind it
+/// that the function sees.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BarePrefix;
+
 /// An extension of a response with the status 101: the runner goes on with the request's body as
 /// what the client sends by the new protocol, and the response's as what it gets (RFC 9110 7.8).
 #[derive(Debug, Clone, Copy)]
@@ -165,11 +171,18 @@ pub(crate) trait Runner {
 pub(crate) trait Code {
     /// Returns a runner of this code by `spec`. There may be one for each specification.
     fn runner(&self, spec: Rc<Spec>) -> Rc<dyn Runner>;
+
+    /// Returns a runner that answers with what this code has for a request, without a program, and
+    /// leaves all else to `runner`.
+    fn before(&self, runner: Rc<dyn Runner>) -> Rc<dyn Runner> {
+        runner
+    }
 }
 
 /// A runtime: it loads functions' code and runs it.
 pub(crate) trait Runtime {
-    /// Loads the code of a function of this kind from the sealed memfd that the engine has sent.
+    /// Loads the code of a function of this kind from what the engine has sent: a sealed memfd, the
+    /// folder of a native function, or the file of a static site.
     ///
     /// # Errors
     /// The reason why it cannot be loaded, for the log.
@@ -223,9 +236,10 @@ impl Runtimes {
 
 impl Runtime for Runtimes {
     fn load(&self, kind: Kind, fd: &OwnedFd) -> Result<Rc<dyn Code>, String> {
-        match kind.is_native() {
-            false => self.wasm()?.load(kind, fd),
-            true => self.native()?.load(kind, fd),
+        match kind {
+            Kind::Static => site::load(fd),
+            _ if kind.is_native() => self.native()?.load(kind, fd),
+            _ => self.wasm()?.load(kind, fd),
         }
     }
 

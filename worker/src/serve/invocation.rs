@@ -118,8 +118,14 @@ async fn start(
             let bodiless = head_only
                 || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
                 || head.extensions.get::<LocalRedirect>().is_some();
-            let pending = PendingBody::new(Arc::clone(&function.spec.name), guest, body, bodiless);
-            let body = gather(pending).await?;
+            let body = match body {
+                // Its guest has nothing more to do, and whoever sends it need not read it.
+                GuestBody::File(part) if !bodiless => ReplyBody::File(part),
+                body => {
+                    let name = Arc::clone(&function.spec.name);
+                    gather(PendingBody::new(name, guest, body, bodiless)).await?
+                }
+            };
             check_length(function, declared.filter(|_| !bodiless), &body)
                 .map(|()| Response::from_parts(head, body))
         }

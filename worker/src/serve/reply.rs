@@ -13,13 +13,15 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::guest::{Guest, linger};
-use crate::run::body::GuestBody;
+use crate::run::body::{FilePart, GuestBody};
 use crate::run::failure::{Failure, report};
 
 /// The body that a connection sends.
 pub(crate) enum ReplyBody {
     /// The whole body.
     Whole(Bytes),
+    /// A part of a file, whose length the head has declared.
+    File(FilePart),
     /// What is there so far, and the guest that produces the rest.
     Pending(Box<PendingBody>),
 }
@@ -135,6 +137,15 @@ impl Body for ReplyBody {
         match &mut *self {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::File(part) => {
+                let read = part.read().map_err(|error| {
+                    tracing::error!(
+                        "a reply is cut, as a file of its site cannot be read: {error}"
+                    );
+                    Failure::FileUnread { reason: error.to_string() }
+                });
+                Poll::Ready(read.transpose().map(|piece| piece.map(Frame::data)))
+            }
             Self::Pending(body) => match body.before.pop_front() {
                 Some(frame) => Poll::Ready(Some(Ok(frame))),
                 None => body.poll_next(cx),
@@ -149,6 +160,7 @@ impl Body for ReplyBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::File(part) => SizeHint::with_exact(part.bytes),
             Self::Pending(_) => SizeHint::default(),
         }
     }

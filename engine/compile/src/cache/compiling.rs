@@ -113,6 +113,15 @@ impl Cache {
             child::compile(code, source, folder.path(), &share.plan, None).await?;
             return self.modules.put_folder(key, folder).map_err(failed("written"));
         }
+        if kind == Kind::Static {
+            let share = self.budget.share(Size::of_nothing(), purpose).await;
+            let share = share.map_err(CompileError::from)?;
+            let made = Temporary::new(self.modules.folder()).map_err(failed("written"))?;
+            report(Step::Compiling);
+            let code = (kind, Processor::Host);
+            child::compile(code, source, made.path(), &share.plan, None).await?;
+            return self.modules.put_site(key, made).map_err(failed("written"));
+        }
         let (code, from) = ((kind, Processor::Host), (source, size));
         let temporary = self.compile_module(&path, code, from, (purpose, report)).await?;
         // The module may be large: it is hashed and synced on a thread that nobody waits for. Once

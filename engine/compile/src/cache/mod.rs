@@ -313,14 +313,14 @@ impl Cache {
         self.modules.bytes(key).is_some()
     }
 
-    /// Reads a module, checks its digest, and keeps a sealed copy; of a native function's files,
-    /// opens the folder. Blocks for as long as that takes.
+    /// Reads a module, checks its digest, and keeps a sealed copy; opens the folder of a native
+    /// function, or the file of a static site. Blocks for as long as that takes.
     fn seal(&self, key: &Digest) -> Result<(), CacheError> {
         let failed =
             |source| CacheError::Module { what: "read", path: self.modules.path(key), source };
-        let (fd, bytes) = match self.modules.open_folder(key).map_err(failed)? {
-            // Workers start programs from it; nothing of it is read here.
-            Some(folder) => (folder, 0),
+        let (fd, bytes) = match self.modules.open_files(key).map_err(failed)? {
+            // Workers read from it, or start programs; nothing of it is read here.
+            Some(files) => (files, 0),
             None => {
                 let bytes = self.modules.read(key).map_err(failed)?.ok_or(CacheError::Unknown)?;
                 (abi::sealed::create("module", &bytes)?, bytes.len() as u64)

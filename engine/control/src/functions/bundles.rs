@@ -37,7 +37,7 @@ impl Bundles {
             },
         };
         let version = version.ok_or_else(|| ChangeError::NotActive(name.to_owned()))?;
-        if version.kind.is_native() {
+        if !version.kind.is_wasm() {
             let (name, kind) = (name.to_owned(), version.kind.name());
             return Err(ProgramError::Native { name, kind }.into());
         }

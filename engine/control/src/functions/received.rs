@@ -146,6 +146,7 @@ fn kind_of(
         Some(Kind::Lambda) => Some(FileKind::Lambda),
         Some(Kind::Server) => Some(FileKind::Server),
         Some(Kind::Azure) => Some(FileKind::Azure),
+        Some(Kind::Static) => Some(FileKind::Static),
         Some(Kind::Http02 | Kind::Http03) | None => None,
     };
     match stays {

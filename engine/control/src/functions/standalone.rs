@@ -16,7 +16,7 @@ const NAME: &str = "sockhop-standalone";
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     #[error(
-        "function {name:?} is a native one ({kind}): what was deployed runs on such platforms as it is"
+        "function {name:?} is no WebAssembly ({kind}): what was deployed runs or is served on such platforms as it is"
     )]
     Native { name: String, kind: &'static str },
     #[error(

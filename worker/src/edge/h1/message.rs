@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use super::encode::Asked;
 use super::incoming::Continue;
 use crate::origin::FORWARDED_PREFIX;
+use crate::run::BarePrefix;
 
 /// The positions of a head's parts in its bytes.
 ///
@@ -101,7 +102,7 @@ impl Outline {
         if forwarded {
             headers.remove(&FORWARDED_PREFIX);
         }
-        let (uri, prefix) = seen(part(self.target), prefix_length)?;
+        let Seen { uri, prefix, is_bare } = seen(part(self.target), prefix_length)?;
         if let Some(prefix) = &prefix {
             headers.insert(&FORWARDED_PREFIX, prefix.clone());
         }
@@ -111,6 +112,9 @@ impl Outline {
         *request.version_mut() =
             if self.minor_version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
         *request.headers_mut() = headers;
+        if is_bare {
+            request.extensions_mut().insert(BarePrefix);
+        }
         Ok(Message { request, asked, continues, upgrades, prefix, forwarded, reserved })
     }
 }
@@ -152,40 +156,50 @@ fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Returns the target as the function sees it, and the prefix that was taken off its path.
-pub(in crate::edge) fn seen(
-    target: Bytes,
-    prefix_length: usize,
-) -> Result<(Uri, Option<HeaderValue>), Problem> {
+/// A request's target as its function sees it.
+pub(in crate::edge) struct Seen {
+    pub(in crate::edge) uri: Uri,
+    /// The prefix that was taken off its path.
+    pub(in crate::edge) prefix: Option<HeaderValue>,
+    /// Whether there was nothing behind the prefix, not even a slash.
+    pub(in crate::edge) is_bare: bool,
+}
+
+/// Returns the target as the function sees it.
+pub(in crate::edge) fn seen(target: Bytes, prefix_length: usize) -> Result<Seen, Problem> {
+    let whole = |uri| Ok(Seen { uri, prefix: None, is_bare: false });
     let unfit = || Problem::new(400, "the request's target is not a path");
     if !target.starts_with(b"/") {
         let uri = Uri::from_maybe_shared(target).map_err(|_| unfit())?;
         if prefix_length == 0 {
-            return Ok((uri, None));
+            return whole(uri);
         }
-        let whole = Bytes::copy_from_slice(
+        let path = Bytes::copy_from_slice(
             uri.path_and_query().map_or("/", PathAndQuery::as_str).as_bytes(),
         );
-        let (path, prefix) = split(&whole, prefix_length).ok_or_else(unfit)?;
+        let (path, prefix, is_bare) = split(&path, prefix_length).ok_or_else(unfit)?;
         let mut parts = uri.into_parts();
         parts.path_and_query = Some(path);
-        return Ok((Uri::from_parts(parts).map_err(|_| unfit())?, Some(prefix)));
+        let uri = Uri::from_parts(parts).map_err(|_| unfit())?;
+        return Ok(Seen { uri, prefix: Some(prefix), is_bare });
     }
     if prefix_length == 0 {
-        return Ok((PathAndQuery::from_maybe_shared(target).map_err(|_| unfit())?.into(), None));
+        return whole(PathAndQuery::from_maybe_shared(target).map_err(|_| unfit())?.into());
     }
-    let (path, prefix) = split(&target, prefix_length).ok_or_else(unfit)?;
-    Ok((path.into(), Some(prefix)))
+    let (path, prefix, is_bare) = split(&target, prefix_length).ok_or_else(unfit)?;
+    Ok(Seen { uri: path.into(), prefix: Some(prefix), is_bare })
 }
 
-fn split(path: &Bytes, prefix_length: usize) -> Option<(PathAndQuery, HeaderValue)> {
+/// Returns what is behind the prefix, the prefix, and whether the former began without a slash.
+fn split(path: &Bytes, prefix_length: usize) -> Option<(PathAndQuery, HeaderValue, bool)> {
     if prefix_length > path.len() {
         return None;
     }
     let prefix = HeaderValue::from_maybe_shared(path.slice(..prefix_length)).ok()?;
     let rest = path.slice(prefix_length..);
-    let rest = if rest.starts_with(b"/") { rest } else { [b"/", &rest[..]].concat().into() };
-    Some((PathAndQuery::from_maybe_shared(rest).ok()?, prefix))
+    let is_bare = !rest.starts_with(b"/");
+    let rest = if is_bare { [b"/", &rest[..]].concat().into() } else { rest };
+    Some((PathAndQuery::from_maybe_shared(rest).ok()?, prefix, is_bare))
 }
 
 #[cfg(test)]
@@ -221,6 +235,8 @@ mod tests {
             );
             let request = message(&text, prefix_length).unwrap().request;
             assert_eq!(request.uri().to_string(), path, "{target}");
+            let is_bare = request.extensions().get::<BarePrefix>().is_some();
+            assert_eq!(is_bare, matches!(target, "/a" | "/a?c"), "{target}");
             let prefix =
                 request.headers().get("x-forwarded-prefix").map(|value| value.to_str().unwrap());
             assert_eq!(prefix, (prefix_length > 0).then_some("/a"), "{target}");

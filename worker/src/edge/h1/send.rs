@@ -52,11 +52,20 @@ impl Connection {
                 &id,
                 &connections.date.get(),
             );
-            if let (ReplyBody::Whole(bytes), Framing::Length(_) | Framing::Changed) =
-                (&mut body, framing)
-            {
-                put(outgoing, std::mem::take(bytes), b"");
+            match (&mut body, framing) {
+                (ReplyBody::Whole(bytes), Framing::Length(_) | Framing::Changed) => {
+                    put(outgoing, std::mem::take(bytes), b"");
+                }
+                (ReplyBody::File(part), Framing::Length(length)) if length == part.bytes => {
+                    outgoing.put_file(part.clone());
+                }
+                _ => {}
             }
+        }
+        // The kernel sends the rest.
+        if self.wire.lock().outgoing.has_file() {
+            poll_fn(|cx| self.wire.lock().poll_send(cx)).await.map_err(|_| End::Cut)?;
+            return Ok(asked.keep_alive);
         }
         // Nothing more follows, so the reply can wait for others that are ready at the same time.
         if matches!((&body, framing), (ReplyBody::Whole(_), _) | (_, Framing::Bodiless { .. })) {

@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
@@ -16,14 +17,16 @@ use abi::origin::Origin;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::HeaderValue;
 use http_body::Frame;
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use nix::sys::sendfile::sendfile;
+use nix::sys::socket::{MsgFlags, send};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _, Interest};
 use tokio::net::TcpStream;
 
 use super::chunked::Piece;
 use super::incoming::Incoming;
 use crate::deadline::Deadline;
 use crate::origin::{Client, NODE_ADDRESS};
-use crate::run::body::BodyError;
+use crate::run::body::{BodyError, FilePart};
 
 /// The bytes to read at a time, outside of bodies.
 const READ_BYTES: usize = 4 * 1024;
@@ -35,6 +38,8 @@ const BODY_ROOM_BYTES_MIN: usize = 64 * 1024;
 
 /// The capacity that a connection keeps for its next reply's head.
 const KEPT_BYTES_MAX: usize = 1024;
+/// The most bytes of a file that are sent before others have their turn.
+const FILE_BYTES_PER_TURN: usize = 1024 * 1024;
 /// Small pieces are collected up to this many bytes before they are sent.
 const LARGE_BYTES: usize = 32 * 1024;
 
@@ -271,9 +276,18 @@ impl Wire {
     /// long.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outgoing = &mut self.outgoing;
+        let mut left = FILE_BYTES_PER_TURN;
         while !outgoing.is_empty() {
             let socket = Pin::new(&mut self.socket);
             let written = match outgoing.contiguous() {
+                _ if outgoing.has_file() && left == 0 => {
+                    // A client that takes a large file as fast as it comes is not to keep others
+                    // waiting.
+                    self.write_deadline.clear();
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                _ if outgoing.has_file() => poll_send_file(cx, &socket, outgoing, left),
                 Some(bytes) => socket.poll_write(cx, bytes),
                 None => socket.poll_write_vectored(cx, &outgoing.slices()),
             };
@@ -286,10 +300,29 @@ impl Wire {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
             };
             self.write_deadline.clear();
-            outgoing.advance(written?);
+            let written = written?;
+            left = left.saturating_sub(written);
+            outgoing.advance(written);
         }
         outgoing.clear();
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Sends the bytes before a file, or up to `bytes_max` of the file itself: the kernel takes them from
+/// its own copy of the file (sendfile(2)), and none of them passes through this process.
+fn poll_send_file(
+    cx: &mut Context<'_>,
+    socket: &TcpStream,
+    outgoing: &Outgoing,
+    bytes_max: usize,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(socket.poll_write_ready(cx))?;
+        match socket.try_io(Interest::WRITABLE, || outgoing.send_file(socket, bytes_max)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return Poll::Ready(sent),
+        }
     }
 }
 
@@ -302,6 +335,8 @@ pub(super) struct Outgoing {
     sent_bytes: u64,
     data: Bytes,
     end: &'static [u8],
+    /// The part of a file that follows the node's own bytes. Then there are no others.
+    file: Option<FilePart>,
 }
 
 impl Outgoing {
@@ -310,13 +345,41 @@ impl Outgoing {
         (self.data, self.end) = (data, end);
     }
 
+    /// Appends a part of a file. No guest's bytes may be waiting.
+    pub(super) fn put_file(&mut self, part: FilePart) {
+        self.file = Some(part).filter(|part| part.bytes > 0);
+    }
+
+    pub(super) fn has_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Sends what the socket takes at once: the node's own bytes, or if they have left, the file's.
+    fn send_file(&self, socket: &TcpStream, bytes_max: usize) -> io::Result<usize> {
+        let own = &self.own[self.sent..];
+        let Some(part) = self.file.as_ref().filter(|_| own.is_empty()) else {
+            // A head and the file behind it leave in one packet.
+            let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::from_bits_retain(libc::MSG_MORE);
+            return Ok(send(socket.as_raw_fd(), own, flags)?);
+        };
+        let length = usize::try_from(part.bytes).unwrap_or(usize::MAX).min(bytes_max);
+        let mut offset = i64::try_from(part.offset).map_err(io::Error::other)?;
+        match sendfile(socket, &*part.file, Some(&mut offset), length)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            sent => Ok(sent),
+        }
+    }
+
     /// Returns the number of bytes that were sent since the last call.
     pub(super) fn take_sent_bytes(&mut self) -> u64 {
         std::mem::take(&mut self.sent_bytes)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.sent == self.own.len() && self.data.is_empty() && self.end.is_empty()
+        self.sent == self.own.len()
+            && self.data.is_empty()
+            && self.end.is_empty()
+            && self.file.is_none()
     }
 
     /// Returns whether it must be sent before more is appended: it has a guest's bytes, or enough
@@ -338,6 +401,11 @@ impl Outgoing {
         let own = written.min(self.own.len() - self.sent);
         self.sent += own;
         self.sent_bytes += written as u64;
+        if let Some(part) = &mut self.file {
+            part.advance((written - own) as u64);
+            self.file.take_if(|part| part.bytes == 0);
+            return;
+        }
         let data = (written - own).min(self.data.len());
         self.data.advance(data);
         self.end = self.end.get(written - own - data..).unwrap_or_default();

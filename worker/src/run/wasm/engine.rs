@@ -132,7 +132,7 @@ impl Engines {
         let Runtime { engine, linker } = match kind {
             Kind::Http02 | Kind::Command => &self.v02,
             Kind::Http03 => self.v03()?,
-            Kind::Lambda | Kind::Server | Kind::Azure => {
+            Kind::Lambda | Kind::Server | Kind::Azure | Kind::Static => {
                 wasmtime::bail!("{} is no WebAssembly", kind.name())
             }
         };

@@ -24,10 +24,11 @@ use super::reply::Sending;
 use super::request_body::OnStream;
 use crate::edge::h1::encode::Framing;
 use crate::edge::h1::forwarded::resolve_client;
-use crate::edge::h1::message::seen;
+use crate::edge::h1::message::{Seen, seen};
 use crate::edge::h1::secure::location;
 use crate::edge::websocket::{Handshake, Opening};
 use crate::origin::{FORWARDED_PREFIX, remove_reserved};
+use crate::run::BarePrefix;
 use crate::serve::{Account, Destination, Exchange, Moved, ReplyBody, problem_response};
 
 /// Answers a stream.
@@ -165,8 +166,11 @@ fn exchange(leg: &Leg, parts: Parts, key: Option<&Key>) -> Option<Box<Exchange>>
     }
     let mut request = Request::new(());
     let prefix = match seen(Bytes::copy_from_slice(target.as_bytes()), prefix_length) {
-        Ok((uri, prefix)) => {
+        Ok(Seen { uri, prefix, is_bare }) => {
             *request.uri_mut() = uri;
+            if is_bare {
+                request.extensions_mut().insert(BarePrefix);
+            }
             prefix
         }
         Err(problem) => {

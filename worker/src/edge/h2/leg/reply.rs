@@ -63,7 +63,7 @@ impl Sending {
         let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok());
         let whole = match &body {
             ReplyBody::Whole(bytes) => Some(bytes.len() as u64),
-            ReplyBody::Pending(_) => None,
+            ReplyBody::File(_) | ReplyBody::Pending(_) => None,
         };
         let asked =
             Asked { minor_version: 1, head_only: self.is_head, keep_alive: true, trailers: true };
@@ -91,7 +91,9 @@ impl Sending {
                 to.send_data(bytes, true).map_err(|_| Reason::CANCEL)
             }
             ReplyBody::Whole(bytes) => self.data(bytes, &mut to, true).await,
-            ReplyBody::Pending(_) => self.frames(&mut body, &mut to, framing).await,
+            ReplyBody::File(_) | ReplyBody::Pending(_) => {
+                self.frames(&mut body, &mut to, framing).await
+            }
         };
         sent.inspect_err(|reason| to.send_reset(*reason))
     }
