@@ -645,11 +645,16 @@ fn a_node_serves_without_its_database_and_says_why() {
     node.get("/hello/").expect_hello();
     node.cli(&["invoke", "hello", "--async"]).expect_error(&["damaged"]);
     let unknown = "0198c5a0-0000-7000-8000-000000000000";
-    for command in [&["list"][..], &["show", unknown], &["cancel", unknown], &["retry", unknown]] {
-        node.cli(&[&["jobs"], command].concat()).expect_error(&["damaged"]);
+    for (method, target) in [
+        ("GET", "/v1/jobs".to_owned()),
+        ("GET", format!("/v1/jobs/{unknown}")),
+        ("DELETE", format!("/v1/jobs/{unknown}")),
+        ("POST", format!("/v1/jobs/{unknown}/retry")),
+    ] {
+        let (status, head, body) = ask(node.data(), method, &target, &[], b"");
+        assert!(status == 503 && head.contains("retry-after: "), "{method} {target}: {head}");
+        assert!(body.contains("damaged"), "{body}");
     }
-    let (status, head, _) = ask(node.data(), "GET", &format!("/v1/jobs/{unknown}"), &[], b"");
-    assert!(status == 503 && head.contains("retry-after: "), "{head}");
     let said = node.stderr();
     assert!(said.contains("asynchronous invocations cannot be used"), "{said}");
     assert_eq!(fs::read(&file).unwrap(), b"no database");

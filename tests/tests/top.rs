@@ -30,11 +30,14 @@ fn one_reading_tells_what_runs_and_how_fast() {
             .split_whitespace()
             .collect::<Vec<_>>()
     };
-    assert_eq!(line("FUNCTION"), ["FUNCTION", "REQ/S", "RUN", "QUEUED", "ERR%", "P50", "P99"]);
+    assert_eq!(
+        line("FUNCTION"),
+        ["FUNCTION", "REQ/S", "RUN", "QUEUED", "JOBS", "DEAD", "ERR%", "P50", "P99"]
+    );
     let (hello, panic) = (line("hello"), line("panic"));
     assert!(hello[1].parse::<f64>().is_ok_and(|rate| rate > 1.0), "{printed}");
-    assert_eq!((hello[4], panic[4]), ("0.0", "100.0"), "{printed}");
-    assert!(["us", "ms", "s"].contains(&hello[6]), "{printed}");
+    assert_eq!((hello[6], panic[6]), ("0.0", "100.0"), "{printed}");
+    assert!(["us", "ms", "s"].contains(&hello[8]), "{printed}");
     assert!(
         !printed.lines().any(|line| line.starts_with("sleep")),
         "it was never called: {printed}"

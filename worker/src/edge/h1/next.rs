@@ -181,7 +181,7 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
                 message.request.extensions_mut().insert(IsEvent);
             }
             let headers = message.request.headers_mut();
-            if message.reserved && awaits != Awaits::Admin {
+            if message.reserved && is_public {
                 remove_reserved(headers);
             }
             let client =
