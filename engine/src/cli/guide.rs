@@ -13,7 +13,7 @@ use super::Misused;
 /// line is `# TITLE: SUMMARY`.
 type Page = (&'static str, &'static str);
 
-const PAGES: [Page; 27] = [
+const PAGES: [Page; 28] = [
     ("installing", include_str!("../../guide/installing.md")),
     ("projects", include_str!("../../guide/projects.md")),
     ("functions", include_str!("../../guide/functions.md")),
@@ -39,6 +39,7 @@ const PAGES: [Page; 27] = [
     ("state", include_str!("../../guide/state.md")),
     ("certificates", include_str!("../../guide/certificates.md")),
     ("storage", include_str!("../../guide/storage.md")),
+    ("fleets", include_str!("../../guide/fleets.md")),
     ("upgrading", include_str!("../../guide/upgrading.md")),
     ("security", include_str!("../../guide/security.md")),
 ];
