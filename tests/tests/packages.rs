@@ -208,7 +208,9 @@ fn describe(container: &mut Value) {
     let profile = fs::read_to_string(repository("scripts/recipes/seccomp.json")).unwrap();
     let linux = container["linux"].as_object_mut().unwrap();
     linux.insert("seccomp".to_owned(), serde_json::from_str(&profile).unwrap());
-    ["resources", "cgroupsPath"].map(|key| linux.remove(key));
+    for key in ["resources", "cgroupsPath"] {
+        linux.remove(key);
+    }
     let own = |namespace: &Value| namespace["type"] != "network" && namespace["type"] != "cgroup";
     linux["namespaces"].as_array_mut().unwrap().retain(own);
     let mounts = container["mounts"].as_array_mut().unwrap();

@@ -9,7 +9,8 @@ else
     preview="$NAME@pr-$PULL_REQUEST"
     if [ "$ACTION" = closed ]; then
         # There is none of a pull request that never built.
-        if sockhop alias list "$NAME" --json | jq --exit-status ".alias == \"pr-$PULL_REQUEST\"" >/dev/null; then
+        if sockhop alias list "$NAME" --json |
+            jq --exit-status --slurp --arg alias "pr-$PULL_REQUEST" 'any(.alias == $alias)' >/dev/null; then
             sockhop alias remove "$preview"
         fi
         exit 0
