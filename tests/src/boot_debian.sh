@@ -1,3 +1,4 @@
+#!/bin/sh
 # Boots the Debian of a folder, which stays as it is: boot_debian.sh DEBIAN FOLDER. In namespaces of
 # its own, which end with it. What it writes goes into memory, over FOLDER.
 set -e

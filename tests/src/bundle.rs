@@ -110,7 +110,7 @@ pub fn unpacked(layout_tar: &Path, tag: &str, folder: &Path) -> PathBuf {
         .expect_code(0);
     let image = format!("{}:{tag}", layout.display());
     let mut command = Command::new(umoci);
-    let command = command.args(["unpack", "--rootless", "--image", &image]).arg(&bundle);
+    let command = command.args(["unpack", "--image", &image]).arg(&bundle);
     Running::spawn(command).finish(LIMIT).expect_code(0);
     bundle.join("rootfs")
 }

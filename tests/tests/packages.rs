@@ -16,10 +16,10 @@ use std::time::Duration;
 use harness::client::request;
 use harness::debian::Debian;
 use harness::node::ready_line;
-use harness::packages::{Build, PROGRAMS, run};
-use harness::{Connection, Node, Running, bundle, guests, needs, wait};
+use harness::packages::{Build, PROGRAMS, repository, run};
+use harness::{Connection, Node, Running, bundle, guests, needs, process, wait};
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -69,8 +69,8 @@ fn a_debian_package_serves_is_upgraded_under_load_and_goes() {
     let debian = Debian::boot();
     let first = install(&debian, &old);
     assert_eq!(state(&debian), "active", "{}", debian.journal("sockhop"));
-    let process = format!("/proc/{}", first.trim());
-    let user = debian.run(["stat", "--format=%U", &process]).stdout;
+    let engine_of = format!("/proc/{}", first.trim());
+    let user = debian.run(["stat", "--format=%U", &engine_of]).stdout;
     assert_eq!(user.trim(), "sockhop");
     deploy(&debian, &guests::path("hello"), "hello", &[]);
     // The unit takes nothing away that sandboxes need.
@@ -202,45 +202,70 @@ fn npx_starts_what_npm_has_installed_for_this_platform() {
     assert_eq!(node.wait_exit(SOON).code(), Some(0));
 }
 
+/// Makes umoci's description of a container one that runs on any host: in the network and the
+/// cgroup of this test, with a volume as Kubernetes makes it, and with the recipes' seccomp profile.
+fn describe(container: &mut Value) {
+    let profile = fs::read_to_string(repository("scripts/recipes/seccomp.json")).unwrap();
+    let linux = container["linux"].as_object_mut().unwrap();
+    linux.insert("seccomp".to_owned(), serde_json::from_str(&profile).unwrap());
+    for key in ["resources", "cgroupsPath"] {
+        linux.remove(key);
+    }
+    let own = |namespace: &Value| namespace["type"] != "network" && namespace["type"] != "cgroup";
+    linux["namespaces"].as_array_mut().unwrap().retain(own);
+    let mounts = container["mounts"].as_array_mut().unwrap();
+    mounts.retain(|mount| mount["destination"] != "/sys/fs/cgroup");
+    let volume = mounts.iter_mut().find(|mount| mount["destination"] == "/var/lib/sockhop");
+    volume.unwrap()["options"] = json!(["rw", "nosuid", "nodev", "mode=0777"]);
+    let process = container["process"].as_object_mut().unwrap();
+    process.insert("terminal".to_owned(), false.into());
+    process.insert("capabilities".to_owned(), json!({}));
+    let variables = process["env"].as_array_mut().unwrap();
+    variables.retain(|variable| !variable.as_str().unwrap().starts_with("SOCKHOP_"));
+    let own = ["SOCKHOP_DATA=/var/lib/sockhop/node", "SOCKHOP_LISTEN=127.0.0.1:0"];
+    variables.extend(own.map(Value::from));
+}
+
 #[test]
-fn an_image_has_all_that_a_node_needs() {
-    needs::root("make the image's files the root of a process");
+fn an_image_runs_in_a_container_with_the_profile_of_the_recipes() {
+    needs::root("run a container");
     let build = Build::of_version("0.1.0");
     let image = build.package("image", ".oci.tar");
     let folder = TempDir::new().unwrap();
     let root = bundle::unpacked(&image, "0.1.0", folder.path());
-    let described = fs::read_to_string(root.with_file_name("config.json")).unwrap();
-    let process = &serde_json::from_str::<Value>(&described).unwrap()["process"];
-    let strings = |value: &Value| -> Vec<String> {
-        value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    let description = root.with_file_name("config.json");
+    let mut container: Value = serde_json::from_slice(&fs::read(&description).unwrap()).unwrap();
+    assert_eq!(container["process"]["args"], json!(["/usr/bin/sockhop", "serve"]));
+    assert_eq!(container["process"]["user"]["uid"], 65532);
+    describe(&mut container);
+    fs::write(&description, container.to_string()).unwrap();
+
+    let crun = needs::cached("SOCKHOP_TEST_CRUN", "crun", "usr/bin/crun");
+    // It wants to see cgroups of one version.
+    let script =
+        "umount -lR /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]);
+    command.args([script, "sh"]).arg(crun.join("usr/bin/crun")).arg("--root");
+    command.arg(folder.path().join("run")).args(["--cgroup-manager=disabled", "run", "--bundle"]);
+    command.arg(root.parent().unwrap()).arg("packages");
+    let libraries = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    command.env("LD_LIBRARY_PATH", crun.join(libraries));
+    let mut running = Running::spawn(&mut command);
+    let (_, addresses) = ready_line(&mut running);
+    let is_node = |pid: &u32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name.trim() == "sockhop")
     };
-    assert_eq!(strings(&process["args"]), ["/usr/bin/sockhop", "serve"]);
-    assert_eq!(process["user"]["uid"], 65532);
-    // A container has /proc, /sys and /dev (OCI Runtime Specification, "Linux Containers"), and volumes
-    // belong to who they did in the image, which umoci without root's rights cannot say.
-    for name in ["proc", "sys", "dev"] {
-        fs::create_dir_all(root.join(name)).unwrap();
-    }
-    let data = root.join("var/lib/sockhop");
-    std::os::unix::fs::chown(&data, Some(65532), Some(65532)).unwrap();
-    let script = "mount -t proc proc \"$1/proc\" && mount --rbind /sys \"$1/sys\" && \
-                  mount --rbind /dev \"$1/dev\" && exec chroot --userspec=65532:65532 \"$@\"";
-    let mut container = Command::new("unshare");
-    container.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh"]);
-    container.arg(&root).args(strings(&process["args"])).env_clear();
-    for variable in strings(&process["env"]) {
-        let (name, value) = variable.split_once('=').unwrap();
-        container.env(name, value);
-    }
-    // A container has a port 8080 of its own.
-    container.env("PATH", std::env::var_os("PATH").unwrap());
-    container.env("SOCKHOP_LISTEN", "127.0.0.1:0");
-    let mut node = Running::spawn(&mut container);
-    let (_, addresses) = ready_line(&mut node);
+    let node = process::descendants(running.pid()).into_iter().find(is_node).unwrap();
+    let status = fs::read_to_string(format!("/proc/{node}/status")).unwrap();
+    assert!(status.contains("Seccomp:\t2"), "{status}");
+    let data = format!("/proc/{node}/root/var/lib/sockhop/node");
     let hello = guests::path("hello");
-    let deploy = ["deploy", hello.to_str().unwrap(), "--data", data.to_str().unwrap()];
-    harness::node::run(deploy).expect_code(0);
+    harness::node::run(["deploy", hello.to_str().unwrap(), "--data", &data]).expect_code(0);
     Connection::open(addresses[0]).get("/hello/").expect_hello();
+    process::signal(node, Signal::SIGTERM);
+    assert_eq!(running.wait_exit(SOON).code(), Some(0));
 }
 
 /// Serves the files of a folder. Returns its URL.

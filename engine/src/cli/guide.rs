@@ -40,6 +40,7 @@ const PAGES: [Page; 28] = [
     ("state", include_str!("../../guide/state.md")),
     ("certificates", include_str!("../../guide/certificates.md")),
     ("storage", include_str!("../../guide/storage.md")),
+    ("fleets", include_str!("../../guide/fleets.md")),
     ("upgrading", include_str!("../../guide/upgrading.md")),
     ("security", include_str!("../../guide/security.md")),
 ];
