@@ -4,9 +4,9 @@ use abi::job::{self, Progress};
 use api::jobs::{Job, JobAttempt, JobState, JobsQuery, LIST_MAX};
 use host::clock;
 use jobs::JobId;
-use jobs::local::{Answer, Filter, Found, Task};
 use jobs::queue::State;
 use jobs::record::{Attempt, Target};
+use jobs::store::{Answer, Filter, Found, Task};
 
 use super::{JobError, Jobs};
 

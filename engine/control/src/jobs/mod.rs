@@ -25,15 +25,16 @@ use abi::limits::JOBS_RUNNING_MAX;
 use api::jobs::JobsStatus;
 use fleet::workers::supervise::Command;
 use host::clock;
-use jobs::local::{Answer, Local, New, Task};
+use jobs::local::Local;
 use jobs::queue::Queue;
+use jobs::store::{Answer, New, Store, Task};
 use jobs::{JobId, new_id};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Notify, oneshot, watch};
 
 pub use database::Mode;
-pub use jobs::local::Bounds;
 pub use jobs::record::Target;
+pub use jobs::store::Bounds;
 
 pub use self::error::JobError;
 pub use self::of_workers::OfWorkers;
@@ -72,7 +73,7 @@ pub struct Jobs {
     supervisor: Sender<Command>,
     data: PathBuf,
     bounds: Bounds,
-    local: Local,
+    store: Arc<dyn Store>,
     known: Mutex<Known>,
     /// Something may be due, or is to be looked at.
     news: Notify,
@@ -94,11 +95,12 @@ impl Jobs {
     ) -> std::io::Result<Self> {
         let Plan { data, bounds, mode } = plan;
         let local = Local::start(data.join("jobs").join("local.redb"), mode)?;
+        let store: Arc<dyn Store> = Arc::new(local);
         let queue = Queue::new(JOBS_RUNNING_MAX);
         let known = Mutex::new(Known { queue, tally: Tally::default(), is_loaded: false });
         let (owned, runs) = (watch::Sender::new(mode == Mode::Owned), watch::Sender::new(false));
         let news = Notify::new();
-        Ok(Self { functions, supervisor, data, bounds, local, known, news, owned, runs })
+        Ok(Self { functions, supervisor, data, bounds, store, known, news, owned, runs })
     }
 
     /// Runs jobs, on a thread and runtime of its own, until the node stops or another engine has
@@ -139,7 +141,7 @@ impl Jobs {
                 done(Ok(id));
             }
         };
-        self.local.submit(task, Box::new(kept));
+        self.store.submit(task, Box::new(kept));
     }
 
     /// Has the runner run a job that is kept now.
@@ -182,17 +184,17 @@ impl Jobs {
             let (of, progress) = change::progress(*found, state);
             done((of == function).then_some(progress));
         };
-        self.local.submit(Task::Show(id), Box::new(shown));
+        self.store.submit(Task::Show(id), Box::new(shown));
     }
 
     /// From now on another engine may need the database.
     pub fn share(&self) {
-        self.local.share();
+        self.store.share();
     }
 
     /// The other engine has gone: what it has left is this one's.
     pub fn own(&self) {
-        self.local.own();
+        self.store.own();
         self.owned.send_replace(true);
     }
 
@@ -205,7 +207,7 @@ impl Jobs {
 
     /// Closes the database.
     pub fn close(&self) {
-        self.local.close();
+        self.store.close();
     }
 
     /// Returns how many jobs there are.
@@ -235,7 +237,7 @@ impl Jobs {
     /// Does a task with the database.
     async fn ask(&self, task: Task) -> Answer {
         let (done, answer) = oneshot::channel();
-        self.local.submit(task, Box::new(move |answer| drop(done.send(answer))));
+        self.store.submit(task, Box::new(move |answer| drop(done.send(answer))));
         answer.await.unwrap_or_else(|_| Answer::Unavailable("the node is stopping".to_owned()))
     }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use host::clock;
 use jobs::JobId;
-use jobs::local::{Answer, Indexed, Task};
 use jobs::plan::{self, Next, Outcome, Policy, Reason, Standing};
 use jobs::queue::Ended;
 use jobs::record::{Attempt, Death, Finished, Record, Request, Target};
+use jobs::store::{Answer, Indexed, Task};
 use store::manifest::Manifest;
 use tokio::sync::watch;
 use tokio::task::JoinSet;

@@ -17,9 +17,9 @@ use std::collections::HashMap;
 use database::Fault;
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
-use super::{Answer, Bounds, Filter, Follower, Found, Indexed, New, Task};
 use crate::JobId;
 use crate::record::{self, Finished, Record};
+use crate::store::{Answer, Bounds, Filter, Follower, Found, Indexed, New, Task};
 
 type Bytes = &'static [u8];
 

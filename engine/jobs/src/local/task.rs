@@ -4,7 +4,7 @@ use database::{Fault, Performed, ROOM_MIN, ROOM_TO_DELETE_MIN, Schema};
 use redb::WriteTransaction;
 
 use super::tables::{self, Tables};
-use super::{Answer, Task};
+use crate::store::{Answer, Task};
 
 /// What each task counts besides its request.
 const TASK_BYTES: usize = 512;
