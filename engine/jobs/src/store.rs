@@ -54,16 +54,33 @@ pub enum Task {
         /// What follows.
         then: Option<Box<Follower>>,
     },
+    /// Have a job be due at this time. A dead letter has all its attempts again.
+    Retry(JobId, u64),
     /// Remove a job.
     Remove(JobId),
-    /// Read a job with its request.
+    /// Read a job of this node with its request.
     Load(JobId),
     /// Read what is known of a job.
     Show(JobId),
     /// Read what is known of the newest jobs.
     List(Filter),
-    /// Read what a [queue](crate::queue) has of all jobs.
+    /// Read what a [queue](crate::queue) has of all jobs of this node. Those of nodes that have gone
+    /// become this node's before.
     Scan,
+}
+
+impl Task {
+    /// Returns whether it changes what is kept of a job.
+    pub(crate) fn is_write(&self) -> bool {
+        match self {
+            Self::Enqueue(..)
+            | Self::Update(..)
+            | Self::Finish { .. }
+            | Self::Retry(..)
+            | Self::Remove(_) => true,
+            Self::Load(_) | Self::Show(_) | Self::List(_) | Self::Scan => false,
+        }
+    }
 }
 
 /// Which jobs are listed.
@@ -127,12 +144,33 @@ pub enum Answer {
 /// What is done with an answer, on whatever thread has it. It must not block.
 pub type Done = Box<dyn FnOnce(Answer) + Send>;
 
+/// What a queue does not know of jobs, as somebody else has changed them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// One of this node.
+    Job(JobId),
+    /// Any.
+    All,
+}
+
+/// What is done with news. It must not block.
+pub type OnNews = Box<dyn Fn(News) + Send + Sync>;
+
 /// What keeps jobs.
 pub trait Store: Send + Sync + fmt::Debug {
     /// Does a task, and passes the answer to `done`, perhaps before this returns. An answer to a
     /// write comes when a crash cannot undo it any more. May block for as long as a page takes from
     /// the disk.
     fn submit(&self, task: Task, done: Done);
+
+    /// Returns whether other nodes have jobs there, and can change this one's.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Passes to `on_news` from now on what others have changed. Called once, by whoever runs this
+    /// node's jobs.
+    fn listen(&self, _on_news: OnNews) {}
 
     /// From now on another engine of this node may need it.
     fn share(&self);

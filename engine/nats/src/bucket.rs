@@ -47,13 +47,14 @@ pub struct Entry {
 /// What becomes of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    key: String,
+    /// The key.
+    pub key: String,
     /// The value that it gets; without one it is removed.
-    value: Option<Bytes>,
-    /// The revision that it must still have.
-    expected: Option<u64>,
-    /// After so long it passes.
-    ttl: Option<Duration>,
+    pub value: Option<Bytes>,
+    /// The revision that it must still have; 0 if it must not be there.
+    pub expected: Option<u64>,
+    /// After so long it passes, or its mark.
+    pub ttl: Option<Duration>,
 }
 
 impl Change {

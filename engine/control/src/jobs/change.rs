@@ -75,10 +75,12 @@ impl Jobs {
     /// A [`JobError`] if there is no such job, or it runs.
     pub(crate) async fn cancel(&self, id: JobId) -> Result<(), JobError> {
         // First of all, so that it does not begin meanwhile.
-        let state = self.loaded()?.queue.remove(id);
+        let state = self.usable()?.queue.remove(id);
         match state {
             Some(State::Queued | State::Dead) => {}
             Some(State::Running) => return Err(JobError::Running(id)),
+            // Another node's, which notices.
+            None if self.store.is_shared() => {}
             None => return Err(self.missing(id).await),
         }
         match self.ask(Task::Remove(id)).await {
@@ -86,6 +88,7 @@ impl Jobs {
                 self.news_of_database();
                 Err(JobError::Unavailable(why))
             }
+            Answer::Unknown if state.is_none() => Err(self.missing(id).await),
             _ => Ok(()),
         }
     }
@@ -95,38 +98,20 @@ impl Jobs {
     /// # Errors
     /// A [`JobError`] if there is no such job, or it runs.
     pub(crate) async fn retry(&self, id: JobId) -> Result<Job, JobError> {
-        let state = self.loaded()?.queue.state(id);
+        let state = self.usable()?.queue.state(id);
         match state {
             Some(State::Queued) => {}
-            Some(State::Dead) => self.revive(id).await?,
             Some(State::Running) => return Err(JobError::Running(id)),
-            None => return Err(self.missing(id).await),
+            None if !self.store.is_shared() => return Err(self.missing(id).await),
+            Some(State::Dead) | None => match self.ask(Task::Retry(id, clock::unix_ms())).await {
+                Answer::Unavailable(why) => return Err(JobError::Unavailable(why)),
+                Answer::Unknown => return Err(self.missing(id).await),
+                _ => {}
+            },
         }
-        self.loaded()?.queue.hasten(id);
+        self.usable()?.queue.hasten(id);
         self.news.notify_one();
         self.show(id).await
-    }
-
-    /// Keeps that a dead letter is a job again.
-    async fn revive(&self, id: JobId) -> Result<(), JobError> {
-        let record = match self.ask(Task::Load(id)).await {
-            Answer::Loaded(loaded) => loaded.0,
-            Answer::Unavailable(why) => return Err(JobError::Unavailable(why)),
-            _ => return Err(JobError::Unknown(id)),
-        };
-        let now_ms = clock::unix_ms();
-        let revived = jobs::record::Record {
-            attempts: 0,
-            since_ms: now_ms,
-            due_ms: now_ms,
-            death: None,
-            ..record
-        };
-        match self.ask(Task::Update(id, revived, None)).await {
-            Answer::Unavailable(why) => Err(JobError::Unavailable(why)),
-            Answer::Unknown => Err(JobError::Unknown(id)),
-            _ => Ok(()),
-        }
     }
 
     /// Says why a job is not in the queue.
@@ -141,9 +126,11 @@ impl Jobs {
         }
     }
 
-    fn loaded(&self) -> Result<std::sync::MutexGuard<'_, super::Known>, JobError> {
+    /// Returns what is known, if that is what can be changed here.
+    fn usable(&self) -> Result<std::sync::MutexGuard<'_, super::Known>, JobError> {
         let known = self.known();
-        if known.is_loaded { Ok(known) } else { Err(JobError::NotHere) }
+        let is_usable = known.is_loaded || self.store.is_shared();
+        if is_usable { Ok(known) } else { Err(JobError::NotHere) }
     }
 
     fn describe(&self, id: JobId, known: Found) -> Job {

@@ -4,7 +4,7 @@
 //! thread of its own, while this engine holds the data folder's [turn](crate::turn) for that;
 //! [`attempt`] is one attempt, [`callback`] tells a URL what came of a job, [`submission`] checks
 //! what is to be kept, [`change`] is for operators, [`of_workers`] for workers, [`handover`] says
-//! what an engine that is taken over from still runs, and [`tally`] counts. Owns the database.
+//! what an engine that is taken over from still runs, and [`tally`] counts. Owns what keeps them.
 
 mod attempt;
 mod callback;
@@ -26,6 +26,7 @@ use api::jobs::JobsStatus;
 use fleet::workers::supervise::Command;
 use host::clock;
 use jobs::local::Local;
+use jobs::nats::InNats;
 use jobs::queue::Queue;
 use jobs::store::{Answer, New, Store, Task};
 use jobs::{JobId, new_id};
@@ -33,6 +34,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::{Notify, oneshot, watch};
 
 pub use database::Mode;
+pub use jobs::nats::Node;
 pub use jobs::record::Target;
 pub use jobs::store::Bounds;
 
@@ -43,6 +45,8 @@ use self::tally::{Reading, Tally};
 use crate::functions::Functions;
 use crate::life::Life;
 
+/// The file of the database in the data folder.
+const FILE: &str = "jobs/local.redb";
 /// How long a node that stops waits until what came of the last attempts is kept.
 const SILENCE_WAIT: Duration = Duration::from_secs(5);
 
@@ -55,6 +59,8 @@ pub struct Plan {
     pub bounds: Bounds,
     /// Who else may need the database.
     pub mode: Mode,
+    /// Where nodes share jobs, and what this one is called there.
+    pub nats: Option<(nats::Bucket, Node)>,
 }
 
 /// What this engine knows of jobs.
@@ -62,7 +68,7 @@ pub struct Plan {
 struct Known {
     queue: Queue,
     tally: Tally,
-    /// Whether the queue has what the database has.
+    /// Whether the queue has what is kept.
     is_loaded: bool,
 }
 
@@ -84,7 +90,8 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Opens the database. See [`start`](Self::start).
+    /// Opens what keeps jobs: NATS, where there is one, and otherwise a database. See
+    /// [`start`](Self::start).
     ///
     /// # Errors
     /// If its thread cannot be started.
@@ -93,9 +100,12 @@ impl Jobs {
         supervisor: Sender<Command>,
         plan: Plan,
     ) -> std::io::Result<Self> {
-        let Plan { data, bounds, mode } = plan;
-        let local = Local::start(data.join("jobs").join("local.redb"), mode)?;
-        let store: Arc<dyn Store> = Arc::new(local);
+        let Plan { data, bounds, mode, nats } = plan;
+        let file = data.join(FILE);
+        let store: Arc<dyn Store> = match nats {
+            Some((nats, node)) => Arc::new(InNats::start(nats, node, &file)?),
+            None => Arc::new(Local::start(file, mode)?),
+        };
         let queue = Queue::new(JOBS_RUNNING_MAX);
         let known = Mutex::new(Known { queue, tally: Tally::default(), is_loaded: false });
         let (owned, runs) = (watch::Sender::new(mode == Mode::Owned), watch::Sender::new(false));
@@ -187,7 +197,7 @@ impl Jobs {
         self.store.submit(Task::Show(id), Box::new(shown));
     }
 
-    /// From now on another engine may need the database.
+    /// From now on another engine of this node may need what keeps jobs.
     pub fn share(&self) {
         self.store.share();
     }
@@ -205,7 +215,7 @@ impl Jobs {
         let _ = tokio::time::timeout(SILENCE_WAIT, runs.wait_for(|runs| !runs)).await;
     }
 
-    /// Closes the database.
+    /// Closes what keeps jobs.
     pub fn close(&self) {
         self.store.close();
     }
