@@ -233,7 +233,7 @@ impl Node {
 
         // Its file is the running engine's as long as that lives.
         let mode = if start == Start::TakeOver { Mode::Shared } else { Mode::Owned };
-        let state = KeptState::start(&config.data, nats.clone(), mode);
+        let state = KeptState::start(&config.data, nats.as_ref().map(InNats::state), mode);
         let state = Arc::new(state.context("the thread of functions' state cannot be started")?);
         let grants = Arc::new(CatalogueGrants::new(&catalogue.1));
         let functions = Arc::new(functions);
@@ -251,6 +251,7 @@ impl Node {
             mode,
             logs: Arc::clone(&logs),
             trace_sample: reconfigure::of_workers(config, &fixed).trace_sample,
+            nats: nats.as_ref().map(|nats| jobs_in(nats, config)).transpose()?,
         };
         let jobs = Jobs::open(Arc::clone(&functions), commands.clone(), plan);
         let jobs =
@@ -489,8 +490,21 @@ fn native_limits(level: Level) -> Vec<String> {
     needed.into_iter().chain([open]).chain(limited).flatten().collect()
 }
 
+/// The buckets in NATS.
+struct InNats {
+    /// State of functions, and the turn to ring.
+    state: nats::Bucket,
+    jobs: nats::Bucket,
+}
+
+impl InNats {
+    fn state(&self) -> nats::Bucket {
+        self.state.clone()
+    }
+}
+
 /// Connects to NATS, if the settings say so.
-async fn open_nats(config: &Settings) -> Result<Option<nats::Bucket>, nats::StartError> {
+async fn open_nats(config: &Settings) -> Result<Option<InNats>, nats::StartError> {
     if config.nats.is_empty() {
         return Ok(None);
     }
@@ -500,18 +514,28 @@ async fn open_nats(config: &Settings) -> Result<Option<nats::Bucket>, nats::Star
         root: config.nats_root.clone(),
         name: format!("sockhop on {}", logs::node_name()),
     };
-    let link = nats::Link::start(options).await?;
-    nats::Bucket::open(link, &config.nats_bucket).await.map(Some)
+    let (link, name) = (nats::Link::start(options).await?, &config.nats_bucket);
+    let state = nats::Bucket::open(link.clone(), name).await?;
+    // Apart, so that neither makes the other slower.
+    let jobs = nats::Bucket::open(link, &format!("{name}_jobs")).await?;
+    Ok(Some(InNats { state, jobs }))
+}
+
+/// Returns where nodes share jobs, and what this one is called there.
+fn jobs_in(nats: &InNats, config: &Settings) -> anyhow::Result<(nats::Bucket, jobs::Node)> {
+    let id = node_id::get_or_make(&config.data).context("the node's id cannot be kept")?;
+    Ok((nats.jobs.clone(), jobs::Node { id, host: logs::node_name() }))
 }
 
 /// Returns whether this node rings, and what it is called by where it says so. Where the settings do
 /// not, a node whose store is a folder does, as it is most often the only one, and one with NATS, as
 /// that decides which one of them rings.
-fn cron_plan(config: &Settings, nats: Option<nats::Bucket>) -> anyhow::Result<cron::Plan> {
+fn cron_plan(config: &Settings, nats: Option<InNats>) -> anyhow::Result<cron::Plan> {
     let is_bucket = matches!(config.store, Some(StoreLocation::Bucket(_)));
     let id = node_id::get_or_make(&config.data).context("the node's id cannot be kept")?;
     let node = RingingNode { host: logs::node_name(), id: id.parse()? };
     let rings = config.cron.map_or(!is_bucket || nats.is_some(), Switch::is_on);
+    let nats = nats.map(|nats| nats.state);
     Ok(cron::Plan { rings, data: config.data.clone(), node, nats })
 }
 

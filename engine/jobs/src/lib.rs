@@ -1,17 +1,20 @@
 //! Asynchronous invocations.
 //!
 //! A *job* is an invocation that the node keeps until it is done. An *attempt* is one invocation
-//! for it. A *dead letter* is a job that is tried no more. [`record`] is what is kept of each;
-//! [`local`] keeps that in a database of the data folder. What to do next is decided by pure code:
-//! [`queue`] knows which job is tried next, [`plan`] what becomes of a job after an attempt. Who
-//! makes the attempts stands above. Owns the database's file.
+//! for it. A *dead letter* is a job that is tried no more. [`record`] is what is kept of each,
+//! [`store`] what keeps it: [`local`], a database in the data folder, or [`nats`](mod@nats), where
+//! other nodes take over from one that has gone. What to do next is decided by pure code: [`queue`] knows which job is tried next, [`plan`] what becomes of a job after an
+//! attempt. Who makes the attempts stands above. Owns the database's file.
 
 pub mod local;
+pub mod nats;
 pub mod plan;
 pub mod queue;
 #[cfg(test)]
 mod queue_tests;
 pub mod record;
+pub mod store;
+mod usage;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;

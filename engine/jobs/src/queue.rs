@@ -229,6 +229,11 @@ impl Queue {
         self.jobs.get(&id).map_or(0, |entry| entry.put_off)
     }
 
+    /// Returns the ids of all.
+    pub fn all(&self) -> impl Iterator<Item = JobId> {
+        self.jobs.keys().copied()
+    }
+
     /// Returns the ids of all that run.
     pub fn running(&self) -> impl Iterator<Item = JobId> {
         self.jobs.iter().filter(|(_, entry)| entry.place == Place::Running).map(|(id, _)| *id)

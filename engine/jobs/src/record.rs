@@ -109,6 +109,16 @@ impl Record {
     pub fn is_message(&self) -> bool {
         self.about.is_some() || matches!(self.target, Target::Callback(_))
     }
+
+    /// Returns what is kept of the job if it is to be tried now. A dead letter has all its attempts
+    /// again.
+    #[must_use]
+    pub fn retried(self, now_ms: u64) -> Self {
+        match self.death {
+            None => Self { due_ms: now_ms, ..self },
+            Some(_) => Self { attempts: 0, since_ms: now_ms, due_ms: now_ms, death: None, ..self },
+        }
+    }
 }
 
 /// What is kept for a while of a job that is done.

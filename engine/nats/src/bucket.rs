@@ -1,8 +1,8 @@
 //! A key-value bucket of JetStream. Owns no fds.
 //!
 //! Reads are answered by the stream's leader, and so see every write that was answered. Writes are
-//! atomic batches: all of them are there or none, and only if a certain key, the guard, still has
-//! its revision. A key that is removed leaves a mark, which passes after a while.
+//! atomic batches: all of them are there or none, and only if some keys still have their revisions.
+//! A key that is removed leaves a mark, which passes after a while.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,32 +13,26 @@ use async_nats::header::{
     NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_TTL,
 };
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream as Messages};
 use async_nats::{HeaderMap, RequestErrorKind};
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use tokio::sync::Mutex;
 
 use crate::error::{Failure, StartError, with_causes};
 use crate::layout;
 use crate::link::{ANSWER_TIMEOUT, Link};
+use crate::list::LIST_TIMEOUT;
 
 /// The most messages of a batch (`max_batch_size` of the server's limits, by default).
 pub const BATCH_MESSAGES_MAX: usize = 1000;
-/// How long the keys of a bucket may take to be listed.
-const LIST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many keys are asked for at a time.
-const LIST_MESSAGES: usize = 5000;
-/// A list that nobody goes on with is forgotten after this.
-const LIST_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a removed key's mark stays.
-const MARK_TTL: &str = "60s";
+const MARK_TTL: Duration = Duration::from_secs(60);
 /// By what a mark is known, to NATS' own tools, too.
-const OPERATION: &str = "KV-Operation";
+pub(crate) const OPERATION: &str = "KV-Operation";
 const REMOVED: &str = "DEL";
 
 /// A value, as it is kept.
@@ -57,26 +51,65 @@ pub struct Change {
     pub key: String,
     /// The value that it gets; without one it is removed.
     pub value: Option<Bytes>,
+    /// The revision that it must still have; 0 if it must not be there.
+    pub expected: Option<u64>,
+    /// After so long it passes, or its mark.
+    pub ttl: Option<Duration>,
 }
 
-/// The change that a batch depends on, and the last one of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Guard {
-    /// The key.
-    pub key: String,
-    /// The value that it gets.
-    pub value: Bytes,
-    /// The revision that it must still have; 0 if it must not be there.
-    pub revision: u64,
+impl Change {
+    /// Sets a value.
+    #[must_use]
+    pub fn set(key: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        Self { key: key.into(), value: Some(value.into()), expected: None, ttl: None }
+    }
+
+    /// Removes a key.
+    #[must_use]
+    pub fn remove(key: impl Into<String>) -> Self {
+        Self { key: key.into(), value: None, expected: None, ttl: Some(MARK_TTL) }
+    }
+
+    /// The same if the key still has this revision, 0 if it must not be there.
+    #[must_use]
+    pub fn if_still(self, revision: u64) -> Self {
+        Self { expected: Some(revision), ..self }
+    }
+
+    /// The same with a value, or a mark, that passes after `ttl`, in seconds.
+    #[must_use]
+    pub fn for_only(self, ttl: Duration) -> Self {
+        Self { ttl: Some(ttl), ..self }
+    }
+
+    /// Returns how many bytes it has.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Bytes::len)
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if self.value.is_none() {
+            headers.insert(OPERATION, REMOVED);
+        }
+        if let Some(ttl) = self.ttl {
+            headers.insert(NATS_MESSAGE_TTL, format!("{}s", ttl.as_secs()));
+        }
+        if let Some(revision) = self.expected {
+            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, revision.to_string());
+        }
+        headers
+    }
 }
 
 /// A bucket. Cheap to clone.
 #[derive(Clone)]
 pub struct Bucket {
-    link: Link,
+    pub(crate) link: Link,
     name: Arc<str>,
     /// The stream, once it was found to be right.
-    stream: Arc<Mutex<Option<Stream<()>>>>,
+    stream: Arc<Mutex<Option<Messages<()>>>>,
 }
 
 impl fmt::Debug for Bucket {
@@ -162,51 +195,38 @@ impl Bucket {
         self.link.ask(ANSWER_TIMEOUT, read).await.map_err(as_away)
     }
 
-    /// Does all of this, if the guard's key still has its revision, and otherwise nothing. Returns
-    /// the revision that the guard's key has then.
+    /// Does all of this, if every key still has the revision that it must have, and otherwise
+    /// nothing. Returns the revision that the last key has then; that of the one before it is one
+    /// less, and so on.
     ///
     /// # Errors
     /// [`Failure`] says whether nothing was done, or that it is not known.
-    pub async fn write(&self, changes: Vec<Change>, guard: Guard) -> Result<u64, Failure> {
-        debug_assert!(changes.len() < BATCH_MESSAGES_MAX);
+    pub async fn write(&self, changes: Vec<Change>) -> Result<u64, Failure> {
+        debug_assert!((1..=BATCH_MESSAGES_MAX).contains(&changes.len()));
         self.ready().await?;
-        let batch = (!changes.is_empty()).then(|| uuid::Uuid::now_v7().simple().to_string());
-        self.link.ask(ANSWER_TIMEOUT, self.publish(changes, guard, batch)).await
+        self.link.ask(ANSWER_TIMEOUT, self.publish(changes)).await
     }
 
-    async fn publish(
-        &self,
-        changes: Vec<Change>,
-        guard: Guard,
-        batch: Option<String>,
-    ) -> Result<u64, Failure> {
-        let client = self.link.client();
-        let part_of = |headers: &mut HeaderMap, number: usize| {
+    async fn publish(&self, changes: Vec<Change>) -> Result<u64, Failure> {
+        let (client, count) = (self.link.client(), changes.len());
+        let batch = (count > 1).then(|| uuid::Uuid::now_v7().simple().to_string());
+        let mut messages = changes.into_iter().enumerate().map(|(at, change)| {
+            let mut headers = change.headers();
             if let Some(batch) = &batch {
                 headers.insert(NATS_BATCH_ID, batch.as_str());
-                headers.insert(NATS_BATCH_SEQUENCE, number.to_string());
+                headers.insert(NATS_BATCH_SEQUENCE, (at + 1).to_string());
+                if at + 1 == count {
+                    headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
+                }
             }
-        };
-        let last = changes.len() + 1;
-        for (at, Change { key, value }) in changes.into_iter().enumerate() {
-            let mut headers = HeaderMap::new();
-            part_of(&mut headers, at + 1);
-            if value.is_none() {
-                headers.insert(OPERATION, REMOVED);
-                headers.insert(NATS_MESSAGE_TTL, MARK_TTL);
-            }
-            let sent =
-                client.publish_with_headers(self.subject(&key), headers, value.unwrap_or_default());
+            (self.subject(&change.key), headers, change.value.unwrap_or_default())
+        });
+        for (subject, headers, value) in messages.by_ref().take(count - 1) {
+            let sent = client.publish_with_headers(subject, headers, value);
             sent.await.map_err(|error| away(&with_causes(&error)))?;
         }
-        let mut headers = HeaderMap::new();
-        part_of(&mut headers, last);
-        if batch.is_some() {
-            headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
-        }
-        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, guard.revision.to_string());
-        let answer =
-            client.request_with_headers(self.subject(&guard.key), headers, guard.value).await;
+        let Some((subject, headers, value)) = messages.next() else { return Ok(0) };
+        let answer = client.request_with_headers(subject, headers, value).await;
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) if error.kind() == RequestErrorKind::NoResponders => {
@@ -268,77 +288,58 @@ impl Bucket {
         self.link.ask(LIST_TIMEOUT, listed).await.map_err(as_away)
     }
 
-    /// Returns the keys that begin with `prefix`, which ends with a dot, in no order, each with its
-    /// revision. A replica answers, perhaps with what was before.
+    /// Returns how many messages there are: keys with values, and marks.
     ///
     /// # Errors
     /// [`Failure::Away`].
-    pub async fn keys(&self, prefix: &str) -> Result<Vec<(String, u64)>, Failure> {
+    pub async fn messages(&self) -> Result<u64, Failure> {
         let stream = self.ready().await?;
-        let listed = self.listed(stream, prefix);
-        self.link.ask(LIST_TIMEOUT, listed).await.map_err(as_away)
-    }
-
-    async fn listed(
-        &self,
-        stream: Stream<()>,
-        prefix: &str,
-    ) -> Result<Vec<(String, u64)>, Failure> {
-        let away_of = |error: &(dyn std::error::Error + 'static)| away(&with_causes(error));
-        let config = pull::Config {
-            filter_subject: format!("{}>", self.subject(prefix)),
-            deliver_policy: DeliverPolicy::LastPerSubject,
-            ack_policy: AckPolicy::None,
-            headers_only: true,
-            memory_storage: true,
-            inactive_threshold: LIST_IDLE_TIMEOUT,
-            num_replicas: 1,
-            ..pull::Config::default()
+        let counted = async {
+            let info = stream.get_info().await.map_err(|error| away(&with_causes(&error)))?;
+            Ok(info.state.messages)
         };
-        let consumer = stream.create_consumer(config).await.map_err(|error| away_of(&error))?;
-        let start = self.subject("");
-        // The last state of each: what is written meanwhile comes again.
-        let mut found = std::collections::HashMap::new();
-        let mut left = consumer.cached_info().num_pending;
-        while left > 0 {
-            let fetched = consumer.fetch().max_messages(LIST_MESSAGES).messages().await;
-            let mut messages = fetched.map_err(|error| away_of(&error))?;
-            let mut is_empty = true;
-            while let Some(message) = messages.next().await {
-                let message = message.map_err(|error| away(&error.to_string()))?;
-                let info = message.info().map_err(|error| away(&error.to_string()))?;
-                let (revision, pending) = (info.stream_sequence, info.pending);
-                let is_mark =
-                    message.headers.as_ref().is_some_and(|of| of.get(OPERATION).is_some());
-                if let Some(key) = message.subject.strip_prefix(&start) {
-                    found.insert(key.to_owned(), (!is_mark).then_some(revision));
-                }
-                (left, is_empty) = (pending, false);
-            }
-            if is_empty {
-                break;
-            }
-        }
-        let name = consumer.cached_info().name.clone();
-        // Otherwise it passes by itself.
-        self.link.spawn(async move { drop(stream.delete_consumer(&name).await) });
-        Ok(found.into_iter().filter_map(|(key, revision)| Some((key, revision?))).collect())
+        self.link.ask(ANSWER_TIMEOUT, counted).await.map_err(as_away)
     }
 
-    fn subject(&self, key: &str) -> String {
+    /// Tells whoever listens to `topic` this, perhaps in vain: it is kept nowhere.
+    pub async fn tell(&self, topic: &str, what: String) {
+        if self.link.is_connected() {
+            let sent = self.link.client().publish(self.topic(topic), what.into()).await;
+            sent.unwrap_or_else(|error| tracing::debug!("nobody is told of {topic:?}: {error}"));
+        }
+    }
+
+    /// Returns what is told about `topic` from now on.
+    ///
+    /// # Errors
+    /// [`Failure::Away`].
+    pub async fn listen(
+        &self,
+        topic: &str,
+    ) -> Result<impl Stream<Item = Bytes> + Send + use<>, Failure> {
+        let told = self.link.client().subscribe(self.topic(topic)).await;
+        let told = told.map_err(|error| away(&with_causes(&error)))?;
+        Ok(told.map(|message| message.payload))
+    }
+
+    fn topic(&self, topic: &str) -> String {
+        format!("sockhop.{}.{topic}", self.name)
+    }
+
+    pub(crate) fn subject(&self, key: &str) -> String {
         format!("{}{key}", layout::subject_prefix(&self.name))
     }
 
     /// Returns the stream, which is looked for, and made, if that was not done since it was there
     /// last.
-    async fn ready(&self) -> Result<Stream<()>, Failure> {
+    pub(crate) async fn ready(&self) -> Result<Messages<()>, Failure> {
         self.opened().await.map_err(|closed| match closed {
             Closed::Failure(failure) => as_away(failure),
             Closed::Unfit(error) => away(&error.to_string()),
         })
     }
 
-    async fn opened(&self) -> Result<Stream<()>, Closed> {
+    async fn opened(&self) -> Result<Messages<()>, Closed> {
         let opened = async {
             let mut known = self.stream.lock().await;
             Ok(match &*known {
@@ -349,7 +350,7 @@ impl Bucket {
         self.link.ask(ANSWER_TIMEOUT, opened).await.map_err(Closed::Failure)?
     }
 
-    async fn find_or_make(&self) -> Result<Stream<()>, Closed> {
+    async fn find_or_make(&self) -> Result<Messages<()>, Closed> {
         let (context, name) = (self.link.context(), layout::stream_name(&self.name));
         let found = match context.get_stream(&name).await {
             Ok(stream) => stream,
@@ -415,12 +416,12 @@ enum Closed {
     Unfit(StartError),
 }
 
-fn away(why: &str) -> Failure {
+pub(crate) fn away(why: &str) -> Failure {
     Failure::Away(why.to_owned())
 }
 
 /// Nothing can have been done by what only reads.
-fn as_away(failure: Failure) -> Failure {
+pub(crate) fn as_away(failure: Failure) -> Failure {
     match failure {
         Failure::Unanswered(why) => Failure::Away(why),
         other => other,

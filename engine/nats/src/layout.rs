@@ -30,7 +30,7 @@ pub(crate) fn config(bucket: &str, is_cluster: bool) -> Config {
     Config {
         name: stream_name(bucket),
         subjects: vec![format!("{}>", subject_prefix(bucket))],
-        description: Some("state of functions and schedules of sockhop".to_owned()),
+        description: Some("what functions of sockhop keep".to_owned()),
         max_messages: -1,
         max_bytes: -1,
         max_messages_per_subject: 1,

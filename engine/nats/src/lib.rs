@@ -11,11 +11,12 @@ mod credentials;
 mod error;
 mod layout;
 mod link;
+mod list;
 mod version;
 
 use std::path::Path;
 
-pub use self::bucket::{BATCH_MESSAGES_MAX, Bucket, Change, Entry, Guard};
+pub use self::bucket::{BATCH_MESSAGES_MAX, Bucket, Change, Entry};
 pub use self::credentials::CredentialsError;
 pub use self::error::{Failure, StartError};
 pub use self::link::{Link, Options};

@@ -123,8 +123,9 @@ pub struct Settings {
     /// (default: secrets.key in --data)
     #[arg(long, value_name = "FILE", help_heading = FIXED)]
     pub secrets_key: Option<PathBuf>,
-    /// Servers of NATS for the state of functions and for which node rings, as nats://HOST:PORT or
-    /// tls://HOST:PORT (repeatable, or a list with commas); JetStream, 2.14 or newer
+    /// Servers of NATS for the state of functions, asynchronous invocations and which node rings, as
+    /// nats://HOST:PORT or tls://HOST:PORT (repeatable, or a list with commas); JetStream, 2.14 or
+    /// newer
     #[arg(long, value_name = "URL", value_delimiter = ',', value_parser = value::nats_server, help_heading = FIXED)]
     pub nats: Vec<String>,
     /// Key-value bucket there, one for all nodes that share a store

@@ -13,7 +13,7 @@ use super::{Misused, print};
 /// line is `# TITLE: SUMMARY`.
 type Page = (&'static str, &'static str);
 
-const PAGES: [Page; 28] = [
+const PAGES: [Page; 29] = [
     ("installing", include_str!("../../guide/installing.md")),
     ("projects", include_str!("../../guide/projects.md")),
     ("functions", include_str!("../../guide/functions.md")),

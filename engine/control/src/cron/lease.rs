@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use nats::{Bucket, Failure, Guard};
+use nats::{Bucket, Change, Failure};
 use serde::{Deserialize, Serialize};
 use store::schedules::RingingNode;
 
@@ -188,9 +188,8 @@ impl Lease {
     async fn put(&mut self, written: &Written) -> Result<(), WriteError> {
         let value = Bytes::from(serde_json::to_vec(written).unwrap_or_default());
         for _ in 0..ATTEMPTS {
-            let guard =
-                Guard { key: KEY.to_owned(), value: value.clone(), revision: self.revision };
-            let found = match self.nats.write(Vec::new(), guard).await {
+            let change = Change::set(KEY, value.clone()).if_still(self.revision);
+            let found = match self.nats.write(vec![change]).await {
                 Ok(revision) => {
                     self.wrote(revision);
                     return Ok(());

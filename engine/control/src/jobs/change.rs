@@ -4,9 +4,9 @@ use abi::job::{self, Progress};
 use api::jobs::{Job, JobAttempt, JobState, JobsQuery, LIST_MAX};
 use host::clock;
 use jobs::JobId;
-use jobs::local::{Answer, Filter, Found, Task};
 use jobs::queue::State;
 use jobs::record::{Attempt, Target};
+use jobs::store::{Answer, Filter, Found, Task};
 
 use super::{JobError, Jobs};
 
@@ -74,12 +74,14 @@ impl Jobs {
     /// # Errors
     /// A [`JobError`] if there is no such job, or it runs.
     pub(crate) async fn cancel(&self, id: JobId) -> Result<(), JobError> {
-        self.expect_loaded(id).await?;
+        self.expect_usable(id).await?;
         // Before anything else, so that it does not begin meanwhile.
-        let state = self.loaded()?.queue.remove(id);
+        let state = self.usable()?.queue.remove(id);
         match state {
             Some(State::Queued | State::Dead) => {}
             Some(State::Running) => return Err(JobError::Running(id)),
+            // Another node's, which notices.
+            None if self.store.is_shared() => {}
             None => return Err(self.missing(id).await),
         }
         match self.ask(Task::Remove(id)).await {
@@ -87,6 +89,7 @@ impl Jobs {
                 self.news_of_database();
                 Err(JobError::Unavailable(why))
             }
+            Answer::Unknown if state.is_none() => Err(self.missing(id).await),
             _ => Ok(()),
         }
     }
@@ -96,39 +99,21 @@ impl Jobs {
     /// # Errors
     /// A [`JobError`] if there is no such job, or it runs.
     pub(crate) async fn retry(&self, id: JobId) -> Result<Job, JobError> {
-        self.expect_loaded(id).await?;
-        let state = self.loaded()?.queue.state(id);
+        self.expect_usable(id).await?;
+        let state = self.usable()?.queue.state(id);
         match state {
             Some(State::Queued) => {}
-            Some(State::Dead) => self.revive(id).await?,
             Some(State::Running) => return Err(JobError::Running(id)),
-            None => return Err(self.missing(id).await),
+            None if !self.store.is_shared() => return Err(self.missing(id).await),
+            Some(State::Dead) | None => match self.ask(Task::Retry(id, clock::unix_ms())).await {
+                Answer::Unavailable(why) => return Err(JobError::Unavailable(why)),
+                Answer::Unknown => return Err(self.missing(id).await),
+                _ => {}
+            },
         }
-        self.loaded()?.queue.hasten(id);
+        self.usable()?.queue.hasten(id);
         self.news.notify_one();
         self.show(id).await
-    }
-
-    /// Keeps that a dead letter is a job again.
-    async fn revive(&self, id: JobId) -> Result<(), JobError> {
-        let record = match self.ask(Task::Load(id)).await {
-            Answer::Loaded(loaded) => loaded.0,
-            Answer::Unavailable(why) => return Err(JobError::Unavailable(why)),
-            _ => return Err(JobError::Unknown(id)),
-        };
-        let now_ms = clock::unix_ms();
-        let revived = jobs::record::Record {
-            attempts: 0,
-            since_ms: now_ms,
-            due_ms: now_ms,
-            death: None,
-            ..record
-        };
-        match self.ask(Task::Update(id, revived, Vec::new())).await {
-            Answer::Unavailable(why) => Err(JobError::Unavailable(why)),
-            Answer::Unknown => Err(JobError::Unknown(id)),
-            _ => Ok(()),
-        }
     }
 
     /// Says why a job is not in the queue.
@@ -143,9 +128,9 @@ impl Jobs {
         }
     }
 
-    /// Checks that this engine runs jobs.
-    async fn expect_loaded(&self, id: JobId) -> Result<(), JobError> {
-        if self.known().is_loaded {
+    /// Checks that jobs can be changed here.
+    async fn expect_usable(&self, id: JobId) -> Result<(), JobError> {
+        if self.usable().is_ok() {
             return Ok(());
         }
         match self.ask(Task::Show(id)).await {
@@ -154,9 +139,11 @@ impl Jobs {
         }
     }
 
-    fn loaded(&self) -> Result<std::sync::MutexGuard<'_, super::Known>, JobError> {
+    /// Returns what is known, if that is what can be changed here.
+    fn usable(&self) -> Result<std::sync::MutexGuard<'_, super::Known>, JobError> {
         let known = self.known();
-        if known.is_loaded { Ok(known) } else { Err(JobError::NotHere) }
+        let is_usable = known.is_loaded || self.store.is_shared();
+        if is_usable { Ok(known) } else { Err(JobError::NotHere) }
     }
 
     fn describe(&self, id: JobId, known: Found) -> Job {

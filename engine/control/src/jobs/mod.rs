@@ -3,8 +3,9 @@
 //! What is kept and what is next, the crate `jobs` says. [`runner`] is the task that runs them, on a
 //! thread of its own, while this engine holds the data folder's [turn](crate::turn) for that;
 //! [`attempt`] is one attempt, [`notification`] says what came of a job, [`callback`] tells that a
-//! URL, [`trace`] has all of it in one trace, [`submission`] checks what is to be kept, [`change`] is for operators, [`of_workers`] for workers, [`handover`] says
-//! what an engine that is taken over from still runs, and [`tally`] counts. Owns the database.
+//! URL, [`trace`] has all of it in one trace, [`submission`] checks what is to be kept, [`change`] is
+//! for operators, [`of_workers`] for workers, [`handover`] says what an engine that is taken over from
+//! still runs, and [`tally`] counts. Owns what keeps them.
 
 mod attempt;
 mod callback;
@@ -27,8 +28,10 @@ use abi::limits::JOBS_RUNNING_MAX;
 use api::jobs::JobsStatus;
 use fleet::workers::supervise::Command;
 use host::clock;
-use jobs::local::{Answer, Local, New, Task};
+use jobs::local::Local;
+use jobs::nats::InNats;
 use jobs::queue::{Depth, Queue};
+use jobs::store::{Answer, New, Store, Task};
 use jobs::{JobId, new_id};
 use logs::Logs;
 use logs::traces::Kind;
@@ -37,8 +40,9 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::{Notify, oneshot, watch};
 
 pub use database::Mode;
-pub use jobs::local::Bounds;
+pub use jobs::nats::Node;
 pub use jobs::record::Target;
+pub use jobs::store::Bounds;
 
 pub use self::error::JobError;
 pub use self::of_workers::OfWorkers;
@@ -48,6 +52,8 @@ use self::trace::{Begins, Tracer};
 use crate::functions::Functions;
 use crate::life::Life;
 
+/// The file of the database in the data folder.
+const FILE: &str = "jobs/local.redb";
 /// How long a node that stops waits until what came of the last attempts is kept.
 const SILENCE_WAIT: Duration = Duration::from_secs(5);
 
@@ -64,6 +70,8 @@ pub struct Plan {
     pub logs: Arc<Logs>,
     /// Of a million submissions without a trace, so many begin one.
     pub trace_sample: u32,
+    /// Where nodes share jobs, and what this one is called there.
+    pub nats: Option<(nats::Bucket, Node)>,
 }
 
 /// What this engine knows of jobs.
@@ -71,7 +79,7 @@ pub struct Plan {
 struct Known {
     queue: Queue,
     tally: Tally,
-    /// Whether the queue has what the database has.
+    /// Whether the queue has what is kept.
     is_loaded: bool,
 }
 
@@ -83,7 +91,7 @@ pub struct Jobs {
     data: PathBuf,
     bounds: Bounds,
     tracer: Tracer,
-    local: Local,
+    store: Arc<dyn Store>,
     known: Mutex<Known>,
     /// Something may be due, or is to be looked at.
     news: Notify,
@@ -94,7 +102,8 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Opens the database. See [`start`](Self::start).
+    /// Opens what keeps jobs: NATS, where there is one, and otherwise a database. See
+    /// [`start`](Self::start).
     ///
     /// # Errors
     /// If its thread cannot be started.
@@ -103,14 +112,18 @@ impl Jobs {
         supervisor: Sender<Command>,
         plan: Plan,
     ) -> std::io::Result<Self> {
-        let Plan { data, bounds, mode, logs, trace_sample } = plan;
+        let Plan { data, bounds, mode, logs, trace_sample, nats } = plan;
         let tracer = Tracer::new(logs, trace_sample);
-        let local = Local::start(data.join("jobs").join("local.redb"), mode)?;
+        let file = data.join(FILE);
+        let store: Arc<dyn Store> = match nats {
+            Some((nats, node)) => Arc::new(InNats::start(nats, node, &file)?),
+            None => Arc::new(Local::start(file, mode)?),
+        };
         let queue = Queue::new(JOBS_RUNNING_MAX);
         let known = Mutex::new(Known { queue, tally: Tally::default(), is_loaded: false });
         let (owned, runs) = (watch::Sender::new(mode == Mode::Owned), watch::Sender::new(false));
         let news = Notify::new();
-        Ok(Self { functions, supervisor, data, bounds, tracer, local, known, news, owned, runs })
+        Ok(Self { functions, supervisor, data, bounds, tracer, store, known, news, owned, runs })
     }
 
     /// Runs jobs, on a thread and runtime of its own, until the node stops or another engine has
@@ -174,7 +187,7 @@ impl Jobs {
                 done(Ok(id));
             }
         };
-        self.local.submit(task, Box::new(kept));
+        self.store.submit(task, Box::new(kept));
     }
 
     /// Has the runner run a job that is kept now.
@@ -218,17 +231,17 @@ impl Jobs {
             let (of, progress) = change::progress(found, state);
             done(Ok((of == function).then_some(progress)));
         };
-        self.local.submit(Task::Show(id), Box::new(shown));
+        self.store.submit(Task::Show(id), Box::new(shown));
     }
 
-    /// From now on another engine may need the database.
+    /// From now on another engine of this node may need what keeps jobs.
     pub fn share(&self) {
-        self.local.share();
+        self.store.share();
     }
 
     /// The other engine has gone: what it has left is this one's.
     pub fn own(&self) {
-        self.local.own();
+        self.store.own();
         self.owned.send_replace(true);
     }
 
@@ -239,9 +252,9 @@ impl Jobs {
         let _ = tokio::time::timeout(SILENCE_WAIT, runs.wait_for(|runs| !runs)).await;
     }
 
-    /// Closes the database.
+    /// Closes what keeps jobs.
     pub fn close(&self) {
-        self.local.close();
+        self.store.close();
     }
 
     /// Returns how many jobs there are.
@@ -271,7 +284,7 @@ impl Jobs {
         Reading {
             depths,
             tally: known.tally.clone(),
-            database: self.local.counts().read(),
+            database: self.store.counted(),
             oldest_ms: oldest.unwrap_or(0),
         }
     }
@@ -279,7 +292,7 @@ impl Jobs {
     /// Does a task with the database.
     async fn ask(&self, task: Task) -> Answer {
         let (done, answer) = oneshot::channel();
-        self.local.submit(task, Box::new(move |answer| drop(done.send(answer))));
+        self.store.submit(task, Box::new(move |answer| drop(done.send(answer))));
         answer.await.unwrap_or_else(|_| Answer::Unavailable("the node is stopping".to_owned()))
     }
 

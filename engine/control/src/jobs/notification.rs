@@ -7,8 +7,8 @@ use abi::limits::JOB_BODY_BYTES_MAX;
 use axum::http::header::CONTENT_TYPE;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use jobs::local::{Bounds, Follower, New};
 use jobs::record::{Attempt, Death, Head, Record, Request, Target};
+use jobs::store::{Bounds, Follower, New};
 use jobs::{JobId, new_id};
 use serde_json::{Value, json};
 

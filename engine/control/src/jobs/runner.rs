@@ -1,18 +1,19 @@
 //! The task that runs jobs: it begins an attempt when there is one to make, and sleeps until there
 //! is. Owns the [turn](crate::turn) to run them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use abi::function::Kind;
 use host::clock;
 use jobs::JobId;
-use jobs::local::{Answer, Follower, Indexed, Task};
 use jobs::plan::{self, Next, Outcome, Policy, Reason, Standing};
-use jobs::queue::Ended;
+use jobs::queue::{Ended, State};
 use jobs::record::{Attempt, Death, Finished, Record, Request, Target};
+use jobs::store::{Answer, Follower, Found, Indexed, News, Task};
 use logs::traces::Kind as SpanKind;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -70,14 +71,24 @@ pub(super) async fn run(jobs: Arc<Jobs>, mut life: watch::Receiver<Life>) {
     let mut running = JoinSet::new();
     let mut owned = jobs.owned.subscribe();
     let others = turn.read();
+    let (told, mut news) = mpsc::unbounded_channel();
+    jobs.store.listen(Box::new(move |one| told.send(one).unwrap_or_default()));
     let serve = async {
-        let is_owned = *owned.borrow_and_update();
-        jobs.load(if is_owned { &[] } else { &others }).await;
+        let load = || jobs.load(if *jobs.owned.borrow() { &[] } else { &others });
+        let (mut loading, mut is_loading) = (Box::pin(load()), true);
+        owned.mark_unchanged();
         loop {
             let pause = jobs.begin(&mut running);
             tokio::select! {
                 biased;
-                Ok(()) = owned.changed() => jobs.load(&[]).await,
+                // What was read until now may be without what the other engine has left.
+                Ok(()) = owned.changed() => (loading, is_loading) = (Box::pin(load()), true),
+                () = &mut loading, if is_loading => is_loading = false,
+                Some(one) = news.recv() => match one {
+                    News::Job(id) => jobs.look(id).await,
+                    News::All if is_loading => {}
+                    News::All => (loading, is_loading) = (Box::pin(load()), true),
+                },
                 Some(_) = running.join_next() => {}
                 () = jobs.news.notified() => {}
                 () = sleep(pause) => {}
@@ -101,19 +112,28 @@ pub(super) async fn run(jobs: Arc<Jobs>, mut life: watch::Receiver<Life>) {
 }
 
 impl Jobs {
-    /// Has the queue be as the database is, but for those that another engine runs.
+    /// Has the queue be as what is kept, but for those that another engine runs.
     async fn load(&self, others: &[JobId]) {
         loop {
+            let mut before: HashSet<JobId> = self.known().queue.all().collect();
             match self.ask(Task::Scan).await {
                 Answer::Scanned(scanned) => {
                     let now_ms = clock::unix_ms();
                     let mut known = self.known();
                     for Indexed { id, function, due_ms, is_dead } in scanned {
+                        let was_dead = known.queue.state(id) == Some(State::Dead);
+                        if before.remove(&id) && was_dead != is_dead {
+                            known.queue.remove(id);
+                        }
                         if is_dead {
                             known.queue.insert_dead(id, &function);
                         } else if !others.contains(&id) {
                             known.queue.insert(id, &function, due_ms, now_ms);
                         }
+                    }
+                    // Those have become other nodes', or were removed there.
+                    for id in before {
+                        known.queue.remove(id);
                     }
                     let was_loaded = std::mem::replace(&mut known.is_loaded, true);
                     drop(known);
@@ -125,6 +145,29 @@ impl Jobs {
                 // It is said once why.
                 _ => sleep(AGAIN).await,
             }
+        }
+    }
+
+    /// Has the queue be as a job is that somebody else has changed.
+    async fn look(&self, id: JobId) {
+        let found = match self.ask(Task::Show(id)).await {
+            Answer::Shown(found) => Some(*found),
+            // All is looked at, once it can be.
+            Answer::Unavailable(_) => return,
+            _ => None,
+        };
+        let (mut known, now_ms) = (self.known(), clock::unix_ms());
+        if !known.is_loaded || known.queue.remove(id) == Some(State::Running) {
+            return;
+        }
+        match found {
+            Some(Found::Kept(record)) if record.death.is_some() => {
+                known.queue.insert_dead(id, &record.function);
+            }
+            Some(Found::Kept(record)) => {
+                known.queue.insert(id, &record.function, record.due_ms, now_ms);
+            }
+            Some(Found::Finished(_)) | None => {}
         }
     }
 

@@ -65,8 +65,8 @@ pub(crate) struct Tally {
 pub(crate) struct Reading {
     pub(crate) tally: Tally,
     pub(crate) depths: BTreeMap<String, JobsStatus>,
-    /// What the database of jobs has done.
-    pub(crate) database: Counted,
+    /// What the database of jobs has done. `None` if they are not in one.
+    pub(crate) database: Option<Counted>,
     /// How old the oldest job is that is no dead letter.
     pub(crate) oldest_ms: u64,
 }

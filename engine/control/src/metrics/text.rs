@@ -386,7 +386,7 @@ impl Exposition {
 
     /// The databases of this node.
     fn databases(&self, families: &mut Families<'_>) -> Result<(), Error> {
-        let databases = [("kv", self.state.database), ("jobs", Some(self.jobs.database))];
+        let databases = [("kv", self.state.database), ("jobs", self.jobs.database)];
         let databases = databases.into_iter().filter_map(|(name, counted)| Some((name, counted?)));
         let databases: Vec<(&str, Counted)> = databases.collect();
         let each = |of: fn(&Counted) -> u64| {

@@ -58,7 +58,7 @@ fn exposition(name: &str) -> Exposition {
     jobs.tally.dead.insert(name.to_owned(), 1);
     jobs.depths.insert(name.to_owned(), api::jobs::JobsStatus { queued: 4, running: 3, dead: 1 });
     jobs.tally.refused.insert((name.to_owned(), Refusal::Full), 6);
-    jobs.database = Counted { commits: 3, commit_us: 1500, ..Counted::default() };
+    jobs.database = Some(Counted { commits: 3, commit_us: 1500, ..Counted::default() });
     let state = StateReading {
         writes: 5,
         failures: [("denied", 0), ("invalid", 0), ("quota", 2), ("unavailable", 0)],

@@ -17,9 +17,10 @@ use std::collections::HashMap;
 use database::Fault;
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
-use super::{Answer, Bounds, Filter, Follower, Found, Indexed, New, Task};
 use crate::JobId;
 use crate::record::{self, Finished, Record};
+use crate::store::{Answer, Bounds, Filter, Follower, Found, Indexed, New, Task};
+use crate::usage::{self, Usage};
 
 type Bytes = &'static [u8];
 
@@ -40,8 +41,6 @@ const FINISHED_KEY: &str = "finished";
 const FINISHED_MS: u64 = 24 * 60 * 60 * 1000;
 /// and of so many.
 const FINISHED_MAX: u64 = 100_000;
-/// What a job counts besides its request.
-const JOB_BYTES: u64 = 512;
 
 fn key(id: JobId) -> u128 {
     u128::from_be_bytes(id.bytes())
@@ -183,27 +182,6 @@ fn is_of(filter: &Filter, function: &str) -> bool {
     filter.function.as_deref().is_none_or(|wanted| wanted == function)
 }
 
-/// How many jobs there are, and how large their requests.
-#[derive(Debug, Clone, Copy, Default)]
-struct Usage {
-    jobs: u64,
-    bytes: u64,
-}
-
-impl Usage {
-    fn with(self, bytes: u64) -> Self {
-        Self { jobs: self.jobs + 1, bytes: self.bytes.saturating_add(bytes) }
-    }
-
-    fn without(self, bytes: u64) -> Self {
-        Self { jobs: self.jobs.saturating_sub(1), bytes: self.bytes.saturating_sub(bytes) }
-    }
-
-    fn is_within(self, bounds: Bounds) -> bool {
-        self.jobs <= bounds.jobs_max && self.bytes <= bounds.bytes_max
-    }
-}
-
 /// The tables in a transaction that writes.
 pub(super) struct Tables<'a> {
     jobs: Table<'a, u128, Bytes>,
@@ -285,6 +263,17 @@ impl<'a> Tables<'a> {
                 then.iter().try_for_each(|then| self.follow(then))?;
                 Ok(Answer::Done)
             }
+            Task::Retry(id, now_ms) => {
+                let record = {
+                    let Some(found) = self.jobs.get(key(*id)).map_err(Fault::of)? else {
+                        return Ok(Answer::Unknown);
+                    };
+                    record::decode::<Record>(found.value())?.retried(*now_ms)
+                };
+                self.jobs.insert(key(*id), &*record::encode(&record)).map_err(Fault::of)?;
+                self.changed = true;
+                Ok(Answer::Done)
+            }
             Task::Remove(id) => Ok(if self.remove(*id)? { Answer::Done } else { Answer::Unknown }),
             reading => read_from(&self.jobs, &self.requests, &self.finished, reading),
         }
@@ -311,24 +300,11 @@ impl<'a> Tables<'a> {
 
     fn enqueue(&mut self, new: &New, bounds: Bounds) -> Result<Answer, Fault> {
         let New { id, record, request } = new;
-        let bytes = record.bytes + JOB_BYTES;
+        let bytes = usage::bytes(record);
         let all = self.all.with(bytes);
-        if !all.is_within(bounds) {
-            let Bounds { jobs_max, bytes_max } = bounds;
-            return Ok(Answer::Full(format!(
-                "this node keeps no more than {jobs_max} asynchronous invocations and {bytes_max} \
-                 bytes of them (--jobs-max, --jobs-bytes-max)"
-            )));
-        }
         let own = self.usage(&record.function)?.with(bytes);
-        let half =
-            Bounds { jobs_max: bounds.jobs_max.div_ceil(2), bytes_max: bounds.bytes_max / 2 };
-        if !own.is_within(half) {
-            return Ok(Answer::Full(format!(
-                "the function {:?} has half of all the asynchronous invocations that this node \
-                 keeps (--jobs-max, --jobs-bytes-max)",
-                record.function
-            )));
+        if let Some(why) = usage::exceeded(all, own, &record.function, bounds) {
+            return Ok(Answer::Full(why));
         }
         self.jobs.insert(key(*id), &*record::encode(record)).map_err(Fault::of)?;
         self.requests.insert(key(*id), &*record::encode_request(request)).map_err(Fault::of)?;
@@ -347,7 +323,7 @@ impl<'a> Tables<'a> {
             record::decode::<Record>(removed.value())?
         };
         self.requests.remove(key(id)).map_err(Fault::of)?;
-        let bytes = record.bytes + JOB_BYTES;
+        let bytes = usage::bytes(&record);
         let own = self.usage(&record.function)?.without(bytes);
         self.of_functions.insert(record.function, own);
         self.all = self.all.without(bytes);

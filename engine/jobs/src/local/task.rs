@@ -4,7 +4,7 @@ use database::{Fault, Performed, ROOM_MIN, ROOM_TO_DELETE_MIN, Schema};
 use redb::WriteTransaction;
 
 use super::tables::{self, Tables};
-use super::{Answer, Task};
+use crate::store::{Answer, Task};
 
 /// What each task counts besides its request.
 const TASK_BYTES: usize = 512;
@@ -14,19 +14,14 @@ const TASK_BYTES: usize = 512;
 pub(super) struct Contents;
 
 impl Task {
-    pub(super) fn is_write(&self) -> bool {
-        match self {
-            Self::Enqueue(..) | Self::Update(..) | Self::Finish { .. } | Self::Remove(_) => true,
-            Self::Load(_) | Self::Show(_) | Self::List(_) | Self::Scan => false,
-        }
-    }
-
     /// Returns how much room there must be on the disk. Before there really is none: the database
     /// would have to be opened anew after that.
     fn room_min(&self) -> u64 {
         match self {
             Self::Enqueue(..) => ROOM_MIN,
-            Self::Update(..) | Self::Finish { .. } | Self::Remove(_) => ROOM_TO_DELETE_MIN,
+            Self::Update(..) | Self::Finish { .. } | Self::Retry(..) | Self::Remove(_) => {
+                ROOM_TO_DELETE_MIN
+            }
             Self::Load(_) | Self::Show(_) | Self::List(_) | Self::Scan => 0,
         }
     }

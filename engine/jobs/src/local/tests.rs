@@ -7,8 +7,9 @@ use database::power_loss::Disk;
 use proptest::prelude::*;
 
 use super::*;
-use crate::new_id;
-use crate::record::{Attempt, Death, Head, Target};
+use crate::record::{Attempt, Death, Finished, Head, Record, Request, Target};
+use crate::store::{Bounds, Filter, Follower, Found, Indexed, New};
+use crate::{JobId, new_id};
 
 const NONE: Bounds = Bounds { jobs_max: u64::MAX, bytes_max: u64::MAX };
 const BOUNDS: Bounds = Bounds { jobs_max: 10, bytes_max: 100_000 };

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use abi::state::{Answer, Entry, Failure, Operation};
-use nats::{Change, Guard};
+use nats::Change;
 
 use super::plan::{self, View};
 use super::{as_answer, keys, read_usage, write_usage};
@@ -146,13 +146,13 @@ impl Writer {
             if changes.is_empty() {
                 return Ok(answers);
             }
-            let change = |(key, value): (String, Option<Vec<u8>>)| Change {
-                key: keys::entry(bucket, &key),
-                value: value.map(Into::into),
+            let change = |(key, value): (String, Option<Vec<u8>>)| match value {
+                Some(value) => Change::set(keys::entry(bucket, &key), value),
+                None => Change::remove(keys::entry(bucket, &key)),
             };
-            let changes = changes.into_iter().map(change).collect();
-            let (key, value) = (keys::usage(bucket), write_usage(usage));
-            match self.nats.write(changes, Guard { key, value, revision }).await {
+            let mut changes: Vec<Change> = changes.into_iter().map(change).collect();
+            changes.push(Change::set(keys::usage(bucket), write_usage(usage)).if_still(revision));
+            match self.nats.write(changes).await {
                 Ok(revision) => {
                     self.lock().known.insert(bucket.clone(), (revision, usage));
                     return Ok(answers);
