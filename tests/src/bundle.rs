@@ -95,8 +95,8 @@ pub fn run(file: &Path, variables: &[(&str, &str)]) -> Finished {
     Running::spawn(command.env_clear().envs(variables.iter().copied())).finish(LIMIT)
 }
 
-/// Has umoci, which knows the specification, unpack the image with this tag of a layout in a tar, in
-/// a folder. Returns the image's root folder.
+/// Has umoci, which knows the specification, unpack the image with this tag of a layout in a tar.
+/// Returns the image's root folder, which is in `folder`.
 #[track_caller]
 #[must_use]
 pub fn unpacked(layout_tar: &Path, tag: &str, folder: &Path) -> PathBuf {

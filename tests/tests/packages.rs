@@ -203,7 +203,7 @@ fn npx_starts_what_npm_has_installed_for_this_platform() {
 }
 
 /// Makes umoci's description of a container one that runs on any host: in the network and the
-/// cgroup of this test, with a volume as Kubernetes makes it, and with the recipes' seccomp profile.
+/// cgroup of this test, with a volume as Kubernetes makes it, and the recipes' seccomp profile.
 fn describe(container: &mut Value) {
     let profile = fs::read_to_string(repository("scripts/recipes/seccomp.json")).unwrap();
     let linux = container["linux"].as_object_mut().unwrap();

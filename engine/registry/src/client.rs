@@ -321,8 +321,8 @@ impl<'a> Registry<'a> {
         Ok(true)
     }
 
-    /// Asks for a token where the registry says (Docker's token authentication), as the credential's
-    /// user, or as anybody.
+    /// Asks for a token where the registry says (Docker's token authentication), as the user of the
+    /// credential, or as anybody.
     async fn token(
         &self,
         realm: &str,

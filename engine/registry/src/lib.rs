@@ -2,9 +2,9 @@
 //! published, and [`push`] publishes it as they do (OCI Distribution Specification 1.1; the CNCF's
 //! Wasm OCI artifact layout).
 //!
-//! A registry is not trusted: what it sends is bounded, has the digest by which it was asked for, and
-//! credentials go to it and to what it names for tokens, never in the clear. Owns connections while a
-//! call runs.
+//! A registry is not trusted: what it sends is bounded, and has the digest by which it was asked
+//! for. Credentials go to it and to what it names for tokens, and never in the clear. Owns
+//! connections while a call runs.
 
 #![forbid(unsafe_code)]
 

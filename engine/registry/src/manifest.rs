@@ -1,5 +1,5 @@
-//! Manifests: which layer is the WebAssembly file, and the manifest of one that is pushed. Pure; owns
-//! no fds.
+//! Manifests: which layer is the WebAssembly file, and the manifest of one that is pushed. Pure;
+//! owns no fds.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
