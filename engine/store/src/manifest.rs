@@ -67,6 +67,9 @@ pub struct Manifest {
     /// Where its jobs go that are tried no more: a function or a URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letters: Option<String>,
+    /// Whether its artefact has assets beside the function.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_assets: bool,
     /// What it is, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -116,6 +119,7 @@ impl Manifest {
             websocket: options.websocket.unwrap_or_default(),
             respond_async: options.respond_async.unwrap_or_default(),
             dead_letters: options.dead_letters,
+            has_assets: false,
             description: options.description,
             role: options.role,
             origin: options.origin,

@@ -259,6 +259,10 @@ impl Publication {
                 if let Some(artefact) = files::unhex(&version.artefact) {
                     let key = self.cache.key(&artefact, version.kind);
                     sources.insert(key, (artefact, version.kind));
+                    if version.has_assets {
+                        let key = self.cache.key(&artefact, Kind::Static);
+                        sources.insert(key, (artefact, Kind::Static));
+                    }
                 }
             }
         }
