@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use abi::catalogue::{Catalogue, CatalogueError, CatalogueView};
-use abi::function::Isolation;
+use abi::function::{Isolation, Kind};
 use abi::limits::{FUNCTIONS_MAX, WORKERS_MAX};
 use abi::message::Digest;
 use compile::cache::{Cache, Sources};
