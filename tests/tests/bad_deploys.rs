@@ -256,6 +256,7 @@ fn manifests_and_options_that_make_no_sense() {
         ("concurrency = \"many\"", "concurrency"),
         ("args = \"x\"", "args"),
         ("allow_outbound = [\"nowhere\"]", "nowhere"),
+        ("dead_letters = \"ftp://a/\"", "ftp://a/"),
         ("[env]\nA = 1", "expected a string"),
         ("[limits]\nmemory = \"1MiB\"", "limits"),
     ] {
