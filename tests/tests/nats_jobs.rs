@@ -59,15 +59,17 @@ fn has_failed(node: &Node, id: &str) -> Value {
 fn listed(node: &Node, state: &str) -> Option<Vec<String>> {
     let all = ["jobs", "list", "--json", "--limit", "1000", "--state", state];
     let said = node.cli(&all);
-    let ids = || records(&said.stdout).iter().map(|job| job["id"].as_str().unwrap().to_owned());
-    (said.code == Some(0)).then(|| ids().collect())
+    let id = |job: &Value| job["id"].as_str().unwrap().to_owned();
+    (said.code == Some(0)).then(|| records(&said.stdout).iter().map(id).collect())
 }
 
 /// Returns how many jobs a node says that it has itself.
 fn own(node: &Node) -> u64 {
     let metrics = Connection::open_unix(&node.data().join("control.sock")).get("/metrics").text();
-    let of = |line: &str| line.strip_prefix("sockhop_jobs{")?.split_once("} ")?.1.parse().ok();
-    metrics.lines().filter_map(of).sum::<u64>()
+    let of = |line: &str| -> Option<u64> {
+        line.strip_prefix("sockhop_jobs{")?.split_once("} ")?.1.parse().ok()
+    };
+    metrics.lines().filter_map(of).sum()
 }
 
 fn until_own(node: &Node, count: u64) {
@@ -129,9 +131,10 @@ fn counts(node: &Node) -> BTreeMap<String, u64> {
 #[test]
 fn nodes_and_servers_that_are_killed_lose_no_job_that_was_accepted() {
     let (mut cluster, folder) = (Cluster::start(), TempDir::new().unwrap());
+    let urls = cluster.urls();
     let start = |at: usize| {
         let data = folder.path().join(at.to_string());
-        Node::build().option("--nats", cluster.urls()).data(&data).start()
+        Node::build().option("--nats", &urls).data(&data).start()
     };
     let mut nodes = [0, 1, 2].map(start);
     let options = ["--respond-async", "--job-attempts", "100", "--job-pause", "1s"];

@@ -75,19 +75,22 @@ pub(super) async fn run(jobs: Arc<Jobs>, mut life: watch::Receiver<Life>) {
     jobs.store.listen(Box::new(move |one| told.send(one).unwrap_or_default()));
     let serve = async {
         let load = || jobs.load(if *jobs.owned.borrow() { &[] } else { &others });
-        let (mut loading, mut is_loading) = (Box::pin(load()), true);
         owned.mark_unchanged();
+        let (mut loading, mut is_loading) = (Box::pin(load()), true);
+        // Whether something has changed since that has begun.
+        let mut is_old = false;
         loop {
+            if is_old && !is_loading {
+                (loading, is_loading, is_old) = (Box::pin(load()), true, false);
+            }
             let pause = jobs.begin(&mut running);
             tokio::select! {
                 biased;
-                // What was read until now may be without what the other engine has left.
-                Ok(()) = owned.changed() => (loading, is_loading) = (Box::pin(load()), true),
+                Ok(()) = owned.changed() => is_old = true,
                 () = &mut loading, if is_loading => is_loading = false,
                 Some(one) = news.recv() => match one {
                     News::Job(id) => jobs.look(id).await,
-                    News::All if is_loading => {}
-                    News::All => (loading, is_loading) = (Box::pin(load()), true),
+                    News::All => is_old = true,
                 },
                 Some(_) = running.join_next() => {}
                 () = jobs.news.notified() => {}

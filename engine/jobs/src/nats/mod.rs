@@ -264,6 +264,6 @@ fn unavailable(why: &str) -> Answer {
     Answer::Unavailable(why.to_owned())
 }
 
-fn damaged(id: JobId) -> Failure {
-    Failure::Away(format!("what it has of the job {id} is damaged"))
+fn damaged(id: JobId) -> String {
+    format!("what NATS has of the job {id} is damaged; remove its keys there")
 }

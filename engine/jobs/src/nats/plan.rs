@@ -114,11 +114,18 @@ pub(super) fn plan(
                 return Planned::Answer(Answer::Full(why));
             }
         }
-        (Work::Adopt { id, revision, kept }, _) => {
-            let own = Own::new(0, kept.parts, &kept.record);
-            ledger.insert(*id, own);
+        (Work::Adopt { id, revision, kept }, current) => {
+            let (revision, kept) = match &current {
+                None => (*revision, &**kept),
+                // It was changed, and not taken over.
+                Some(Current { revision, kept: Some(now), .. }) if now.owner == kept.owner => {
+                    (*revision, now)
+                }
+                Some(_) => return Planned::Answer(Answer::Unknown),
+            };
+            ledger.insert(*id, Own::new(0, kept.parts, &kept.record));
             write.new.push(*id);
-            write.record(*id, *revision, kept.parts, &kept.record, place.node);
+            write.record(*id, revision, kept.parts, &kept.record, place.node);
         }
         (Work::Task(Task::Update(id, record, then)), Some(current)) => {
             match &current.kept {

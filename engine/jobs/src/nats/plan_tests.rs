@@ -62,9 +62,6 @@ impl Node {
     /// Does a task as the writer does it.
     fn perform(&mut self, bucket: &mut Bucket, work: &Work) -> Answer {
         for fresh in [false, true, true] {
-            if fresh && matches!(work, Work::Adopt { .. }) {
-                return Answer::Unknown;
-            }
             let id = work.job().filter(|_| fresh || !work.needs_nothing());
             let known = id.filter(|_| !fresh && !work.needs_record());
             let current = match known.and_then(|id| self.ledger.get(id)) {

@@ -31,7 +31,9 @@ impl Shared {
             self.lock_ledger().remove(id);
             return Ok(Answer::Unknown);
         };
-        let Kept { owner, parts, record } = Kept::decode(&value).map_err(|_| damaged(id))?;
+        let Ok(Kept { owner, parts, record }) = Kept::decode(&value) else {
+            return Ok(Answer::Unavailable(damaged(id)));
+        };
         if owner != self.node {
             self.lock_ledger().remove(id);
             return Ok(Answer::Unknown);
@@ -55,15 +57,14 @@ impl Shared {
         let (job, done) = (keys::job(id), keys::done(id));
         let (job, done) = tokio::join!(self.nats.get(&job), self.nats.get(&done));
         let found = match (job?, done?) {
-            (Some(job), _) => {
-                Found::Kept(Kept::decode(&job.value).map_err(|_| damaged(id))?.record)
-            }
-            (None, Some(done)) => {
-                Found::Finished(record::decode(&done.value).map_err(|_| damaged(id))?)
-            }
+            (Some(job), _) => Kept::decode(&job.value).map(|kept| Found::Kept(kept.record)),
+            (None, Some(done)) => record::decode(&done.value).map(Found::Finished),
             (None, None) => return Ok(Answer::Unknown),
         };
-        Ok(Answer::Shown(Box::new(found)))
+        Ok(match found {
+            Ok(found) => Answer::Shown(Box::new(found)),
+            Err(_) => Answer::Unavailable(damaged(id)),
+        })
     }
 
     /// Returns the newest jobs of all nodes.

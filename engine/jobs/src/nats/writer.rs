@@ -16,7 +16,7 @@ use nats::{BATCH_MESSAGES_MAX, Failure};
 use super::keys::{self, Kept};
 use super::ledger::Own;
 use super::plan::{Current, Place, Planned, Work, Write, plan};
-use super::{Shared, unavailable};
+use super::{Shared, damaged, unavailable};
 use crate::JobId;
 use crate::store::{Answer, Done, Task};
 
@@ -148,9 +148,8 @@ impl Shared {
         let mut current = current.into_iter();
         while let Some(Waiting { work, done }) = batch.pop_front() {
             let planned = match (current.next().unwrap_or(Ok(None)), &work) {
-                (Err(failure), _) => Planned::Answer(unavailable(&failure.to_string())),
-                // Who takes a job over, does so with it as it was seen.
-                (_, Work::Adopt { .. }) if fresh => Planned::Answer(Answer::Unknown),
+                (Err(why), _) => Planned::Answer(Answer::Unavailable(why)),
+                (Ok(None), Work::Adopt { .. }) if fresh => Planned::Answer(Answer::Unknown),
                 (Ok(current), _) => plan(&work, current, &mut self.lock_ledger(), place),
             };
             match planned {
@@ -219,7 +218,7 @@ impl Shared {
     async fn read_current(
         &self,
         known: Vec<(Option<JobId>, Option<Own>)>,
-    ) -> Vec<Result<Option<Current>, Failure>> {
+    ) -> Vec<Result<Option<Current>, String>> {
         let one = |(id, known): (Option<JobId>, Option<Own>)| async move {
             match (id, known) {
                 (_, Some(Own { revision, parts, .. })) => {
@@ -232,12 +231,13 @@ impl Shared {
         futures_util::stream::iter(known).map(one).buffered(READS_AT_A_TIME).collect().await
     }
 
-    async fn read_kept(&self, id: JobId) -> Result<Option<Current>, Failure> {
-        let Some(entry) = self.nats.get(&keys::job(id)).await? else {
+    async fn read_kept(&self, id: JobId) -> Result<Option<Current>, String> {
+        let found = self.nats.get(&keys::job(id)).await.map_err(|failure| failure.to_string())?;
+        let Some(entry) = found else {
             self.lock_ledger().remove(id);
             return Ok(None);
         };
-        let kept = Kept::decode(&entry.value).map_err(|_| super::damaged(id))?;
+        let kept = Kept::decode(&entry.value).map_err(|_| damaged(id))?;
         Ok(Some(Current { revision: entry.revision, parts: kept.parts, kept: Some(kept) }))
     }
 
