@@ -51,6 +51,15 @@ struct Server {
 
 impl Server {
     #[expect(clippy::unwrap_used, reason = "a test whose server does not start has failed")]
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("ready ").unwrap().to_owned();
+        Self { child, url }
+    }
+
+    #[expect(clippy::unwrap_used, reason = "a test whose server does not start has failed")]
     fn start(folder: &Path) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let files = ["body", "certificate", "key"].map(|name| folder.join(name));
@@ -60,11 +69,7 @@ impl Server {
         let mut server = Command::new(env!("CARGO_BIN_EXE_sockhop-bench"));
         server.arg("hyper-server").arg("--body-file").arg(body);
         server.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
-        let mut child = server.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("ready ").unwrap().to_owned();
-        Self { child, url }
+        Self::spawn(server)
     }
 }
 
@@ -95,6 +100,29 @@ fn it_loads_a_server_inside_of_tls() {
     assert!(count(&load(&["--handshakes"]), "full") > 10);
     let resumed = load(&["--no-keep-alive", "--resume", "--connections", "2"]);
     assert!(count(&resumed, "full") <= 2 && count(&resumed, "resumed") > 10, "{resumed}");
+}
+
+#[test]
+fn it_loads_a_server_that_keeps_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sockhop-bench"));
+    command.args(["state-server", "--synchronous", "normal"]);
+    command.arg("--sqlite").arg(folder.path().join("state.db"));
+    let server = Server::spawn(command);
+    let always = ["load", &server.url, "--json", "--warmup-seconds", "0", "--seconds", "0.3"];
+    for (body, reply) in [
+        ("[[\"set\",\"k\",\"v\"]]", "[{\"ok\":null}]"),
+        ("[[\"repeat\",3,[\"get\",\"k\"]]]", "[{\"ok\":\"v\"}]"),
+    ] {
+        let (code, text) =
+            bench(&[&always[..], &["--body", body, "--expect-body", reply]].concat(), &[]);
+        assert_eq!(code, Some(0), "{text}");
+        let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(report["requests"].as_u64().unwrap() > 10, "{report}");
+        assert_eq!(report["errors"]["bad_body"], 0, "{report}");
+    }
+    let (code, text) = bench(&[&always[..], &["--body", "[[\"sing\"]]"]].concat(), &[]);
+    assert_eq!(code, Some(1), "an operation that it does not know: {text}");
 }
 
 #[test]
