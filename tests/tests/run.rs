@@ -86,7 +86,7 @@ fn a_command_is_run_once_with_its_streams_and_its_exit_code() {
     assert_eq!(large.stdout.chars().count(), 3_000_000);
     let aborted = once(&guest, &["abort"]).expect_code(1);
     assert!(aborted.stderr.contains("asked to"), "{aborted:#?}");
-    let options = ["-e", "ONE=two", "--timeout", "500ms"];
+    let options = ["--env", "ONE=two", "--timeout", "500ms"];
     let env = Run::start(&[&options[..], &[&guest, "--", "env"]].concat(), Stdio::null()).finish();
     assert!(env.expect_code(0).stdout.contains("ONE=two\n"));
     let slow = Run::start(&[&options[..], &[&guest, "--", "sleep=60000"]].concat(), Stdio::null());
@@ -96,7 +96,7 @@ fn a_command_is_run_once_with_its_streams_and_its_exit_code() {
 #[test]
 fn what_is_called_over_http_is_served_until_a_signal_comes() {
     let hello = guest("inspect");
-    let run = Run::start(&[&hello, "-e", "ONE=two"], Stdio::null());
+    let run = Run::start(&[&hello, "--env", "ONE=two"], Stdio::null());
     let reply = Connection::open(run.address()).get("/inspect/");
     assert_eq!(reply.json()["environment"]["ONE"], "two");
     wait::until("its log", PATIENTLY, || {

@@ -46,8 +46,8 @@ fn push(shown: &mut String, c: char) {
 
 /// Control characters, those for the direction of text, and other ends of lines.
 fn is_obeyed(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let directs = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || directs || matches!(c, '\u{2028}'..='\u{202e}')
 }
 
 #[cfg(test)]

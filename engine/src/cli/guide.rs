@@ -13,10 +13,11 @@ use super::{Misused, print};
 /// line is `# TITLE: SUMMARY`.
 type Page = (&'static str, &'static str);
 
-const PAGES: [Page; 29] = [
+const PAGES: [Page; 30] = [
     ("installing", include_str!("../../guide/installing.md")),
     ("projects", include_str!("../../guide/projects.md")),
     ("functions", include_str!("../../guide/functions.md")),
+    ("languages", include_str!("../../guide/languages.md")),
     ("websocket", include_str!("../../guide/websocket.md")),
     ("native", include_str!("../../guide/native.md")),
     ("lambda", include_str!("../../guide/lambda.md")),

@@ -3,12 +3,13 @@
 //!
 //! [`new`] begins a project, [`build`] builds one, and [`dev`] runs one while it is worked on, with
 //! [`watch`], which sees what changes. [`run`](mod@run) runs one without a node;
-//! [`private_node`] is the node that both start. [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
-//! is, [`native`] makes a zip of a folder, [`urls`] where it can be called. [`show`] prints what
-//! there is, [`mod@invoke`] calls a function, [`remove`] removes one and restores it, [`versions`]
-//! is for versions and aliases, [`secret`] for secrets, [`kv`] for state, [`domain`] for hosts,
-//! [`cron`] for schedules, [`jobs`] for asynchronous invocations, [`mod@bundle`] for other
-//! platforms, [`logs`] prints what was logged, [`mod@top`] shows it as it changes,
+//! [`private_node`] is the node that both start. [`deploy`] sends a function: [`project`] reads its
+//! `sockhop.toml`, [`progress`] shows how far it is, [`native`] makes a zip of a folder, [`urls`]
+//! where it can be called. [`show`] prints what there is, [`mod@invoke`] calls a function,
+//! [`remove`] removes one and restores it, [`versions`] is for versions and aliases, [`secret`] for
+//! secrets, [`kv`] for state, [`domain`] for hosts, [`cron`] for schedules, [`jobs`] for
+//! asynchronous invocations, [`mod@bundle`] for other platforms, [`logs`] prints what was logged,
+//! [`mod@top`] shows it as it changes,
 //! [`mod@dashboard`] has a browser do so, and [`guide`] shows the manual. [`shell`] is for
 //! packagers, [`mod@print`] what commands print with.
 //!
