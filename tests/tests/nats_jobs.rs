@@ -6,8 +6,9 @@
 )]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -63,9 +64,18 @@ fn listed(node: &Node, state: &str) -> Option<Vec<String>> {
     (said.code == Some(0)).then(|| records(&said.stdout).iter().map(id).collect())
 }
 
+/// Returns what the control API answers, which commands would ask again for a while.
+fn ask(node: &Node, method: &str, target: &str) -> String {
+    let mut control = UnixStream::connect(node.data().join("control.sock")).unwrap();
+    control.write_all(&request(method, target, &[("connection", "close")], b"")).unwrap();
+    let mut answer = String::new();
+    control.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 /// Returns how many jobs a node says that it has itself.
 fn own(node: &Node) -> u64 {
-    let metrics = Connection::open_unix(&node.data().join("control.sock")).get("/metrics").text();
+    let metrics = ask(node, "GET", "/metrics");
     let of = |line: &str| -> Option<u64> {
         line.strip_prefix("sockhop_jobs{")?.split_once("} ")?.1.parse().ok()
     };
@@ -234,15 +244,16 @@ fn jobs_wait_while_their_server_is_away() {
     until(&node, &slow, "it runs", |job| job["state"] == "running");
     server.kill();
     wait::until("it is noticed", SOON, || node.stderr().contains("has ended; until").then_some(()));
-    let began = Instant::now();
     let mut connection = node.connect();
+    let began = Instant::now();
     connection.send(request("POST", "/hello/", &[("prefer", "respond-async")], b""));
     let reply = connection.reply();
     assert_eq!((reply.status(), reply.head.get("retry-after").is_some()), (503, true));
-    node.cli(&["invoke", "hello", "--async"]).expect_error(&["NATS is away"]);
-    node.cli(&["jobs", "list"]).expect_error(&["NATS is away"]);
-    node.cli(&["jobs", "cancel", &slow]).expect_error(&["runs now"]);
     assert!(began.elapsed() < QUICKLY, "{:?}", began.elapsed());
+    for (method, target) in [("POST", "/v1/functions/hello/invocations"), ("GET", "/v1/jobs")] {
+        let answer = ask(&node, method, target);
+        assert!(answer.contains("503") && answer.contains("NATS is away"), "{answer}");
+    }
     node.get("/hello/").expect_hello();
     server.restart();
     let kept = wait::until("it is back", SOON, || {
@@ -317,8 +328,10 @@ fn what_is_foreign_in_the_bucket_harms_nobody() {
     for value in [&b""[..], b"x", b"{}", &[0xff; 100]] {
         put(&server, &format!("job.{foreign}"), value);
         put(&server, &format!("done.{foreign}"), value);
-        node.cli(&["jobs", "show", foreign]).expect_error(&["damaged"]);
-        node.cli(&["jobs", "cancel", foreign]).expect_error(&["damaged"]);
+        for method in ["GET", "DELETE"] {
+            let answer = ask(&node, method, &format!("/v1/jobs/{foreign}"));
+            assert!(answer.contains("damaged"), "{answer}");
+        }
         assert_eq!(listed(&node, "queued").unwrap(), [id.clone()]);
         is_done(&node, &submit(&node, "hello", "/"));
     }
