@@ -25,10 +25,11 @@ use tokio::sync::Mutex;
 use crate::error::{Failure, StartError, with_causes};
 use crate::layout;
 use crate::link::{ANSWER_TIMEOUT, Link};
-use crate::list::LIST_TIMEOUT;
 
 /// The most messages of a batch (`max_batch_size` of the server's limits, by default).
 pub const BATCH_MESSAGES_MAX: usize = 1000;
+/// How long the keys of a bucket may take to be listed.
+pub(crate) const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a removed key's mark stays.
 const MARK_TTL: Duration = Duration::from_secs(60);
 /// By what a mark is known, to NATS' own tools, too.

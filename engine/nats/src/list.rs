@@ -11,12 +11,10 @@ use async_nats::jetstream::stream::Stream as Messages;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 
-use crate::bucket::{Bucket, Entry, OPERATION, as_away, away};
+use crate::bucket::{Bucket, Entry, LIST_TIMEOUT, OPERATION, as_away, away};
 use crate::error::{Failure, with_causes};
 
-/// How long the keys of a bucket may take to be listed,
-pub(crate) const LIST_TIMEOUT: Duration = Duration::from_secs(10);
-/// and how long with their values.
+/// How long the keys of a bucket may take to be listed with their values.
 const LIST_VALUES_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many are asked for at a time.
 const LIST_MESSAGES: usize = 5000;

@@ -28,7 +28,7 @@ pub(super) enum Work {
     Adopt {
         id: JobId,
         revision: u64,
-        kept: Box<Kept>,
+        kept: Kept,
     },
 }
 
@@ -116,7 +116,7 @@ pub(super) fn plan(
         }
         (Work::Adopt { id, revision, kept }, current) => {
             let (revision, kept) = match &current {
-                None => (*revision, &**kept),
+                None => (*revision, kept),
                 // It was changed, and not taken over.
                 Some(Current { revision, kept: Some(now), .. }) if now.owner == kept.owner => {
                     (*revision, now)

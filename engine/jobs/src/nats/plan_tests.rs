@@ -102,7 +102,7 @@ impl Node {
     fn adopt(&mut self, bucket: &mut Bucket, other: &str) {
         for (id, revision, kept) in bucket.jobs() {
             if kept.owner == other {
-                let work = Work::Adopt { id, revision, kept: Box::new(kept) };
+                let work = Work::Adopt { id, revision, kept };
                 assert_eq!(self.perform(bucket, &work), Answer::Done);
             }
         }

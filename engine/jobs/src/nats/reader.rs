@@ -165,7 +165,7 @@ impl Shared {
             let index = indexed(&orphan);
             let (id, revision, kept) = orphan;
             let (done, answer) = oneshot::channel();
-            let work = Work::Adopt { id, revision, kept: Box::new(kept) };
+            let work = Work::Adopt { id, revision, kept };
             self.write(work, Box::new(move |answer| drop(done.send(answer))));
             async move { (answer.await == Ok(Answer::Done)).then_some(index) }
         };
