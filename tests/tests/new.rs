@@ -104,6 +104,11 @@ fn a_command_in_c() {
 }
 
 #[test]
+fn a_lambda_in_go() {
+    begins("go", "lambda", "Go", GO_TEST);
+}
+
+#[test]
 fn a_command_in_zig() {
     begins("zig", "command", "Zig", None);
 }

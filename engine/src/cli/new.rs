@@ -130,6 +130,21 @@ const TEMPLATES: &[Template] = &[
     },
     Template {
         language: Language::Go,
+        called: Called::Lambda,
+        files: files!(
+            "go-lambda",
+            "go.mod",
+            "main.go",
+            "runtime.go",
+            "main_test.go",
+            "sockhop.toml",
+            "gitignore"
+        ),
+        tools: "Go 1.21 or newer",
+        test: GO_TEST,
+    },
+    Template {
+        language: Language::Go,
         called: Called::Server,
         files: files!(
             "go-server",
@@ -248,7 +263,7 @@ fn find(language: Language, called: Option<Called>) -> Result<&'static Template,
             (Language::Go, Some(Called::Http)) => {
                 ": Go's own compiler makes no components; as a command it has net/http all the same"
             }
-            (Language::Go | Language::Js | Language::Ts | Language::Python, Some(Called::Lambda)) => {
+            (Language::Js | Language::Ts | Language::Python, Some(Called::Lambda)) => {
                 ": what is built for AWS Lambda with its own tools runs as it is (`sockhop guide native`)"
             }
             _ => "",
@@ -334,7 +349,8 @@ mod tests {
         let why = |language, called| find(language, Some(called)).err().unwrap_or_default();
         let go = why(Language::Go, Called::Http);
         assert!(
-            go.contains("--kind command and --kind server") && go.contains("no components"),
+            go.contains("--kind command and --kind lambda and --kind server")
+                && go.contains("no components"),
             "{go}"
         );
         assert!(why(Language::Python, Called::Lambda).contains("as it is"));
