@@ -148,7 +148,8 @@ impl Bundled {
     /// # Errors
     /// [`CatalogueError`] if memory runs out. What breaks a rule is found when it is mapped.
     pub fn seal(self) -> Result<OwnedFd, CatalogueError> {
-        let version = Version { number: self.version, id: [0; 16], module: [0; 32], spec: 0 };
+        let version =
+            Version { number: self.version, id: [0; 16], module: [0; 32], assets: None, spec: 0 };
         let target = Target { version: 0, spec: 0, weight: 1 };
         let function = Function {
             name: self.function,

@@ -63,6 +63,8 @@ pub struct Version {
     pub id: [u8; 16],
     /// Key of its compiled module.
     pub module: Digest,
+    /// Key of the site of its assets, which are served before it is called.
+    pub assets: Option<Digest>,
     /// The position of its own specification.
     pub spec: u32,
 }
@@ -388,6 +390,7 @@ pub(crate) mod tests {
             number: number.into(),
             id: [number; 16],
             module: [7; 32],
+            assets: None,
             spec: 0,
         };
         let target = |version, weight| Target { version, spec: 0, weight };

@@ -16,7 +16,7 @@ use harness::client::{head, request};
 use harness::s3::Server;
 use harness::tls::{Site, tls_address};
 use harness::tunnel::Tunnel;
-use harness::{Connection, Node, NodeBuilder, Reply, http2, process, wait};
+use harness::{Connection, Node, NodeBuilder, Reply, guests, http2, process, wait};
 use tempfile::TempDir;
 
 const MIB: usize = 1024 * 1024;
@@ -426,4 +426,50 @@ fn nodes_share_a_site_in_a_folder() {
 fn nodes_share_a_site_in_a_bucket() {
     let server = Server::s3s_fs();
     two_nodes_serve_it(|node| node.bucket(&server, "site", server.address()));
+}
+
+#[test]
+fn a_functions_assets_come_before_it() {
+    let toml = b"name = \"shop\"\nsource = \"shop.wasm\"\n[assets]\ndirectory = \"public\"\n";
+    let files = folder(&[
+        ("sockhop.toml", toml),
+        ("public/app.css", b"red"),
+        ("public/docs/index.html", b"docs"),
+        ("public/_redirects", b"/old /docs/ 302\n"),
+    ]);
+    fs::copy(guests::path("hello"), files.path().join("shop.wasm")).unwrap();
+    let path = files.path().to_str().unwrap();
+    let node = Node::start();
+    node.cli(&["deploy", path, "--previews"]).expect_code(0);
+    let style = node.get("/shop/app.css");
+    assert_eq!((style.status(), style.text().as_str()), (200, "red"));
+    assert!(style.head.get("etag").is_some());
+    assert_eq!(node.get("/shop/docs/").text(), "docs");
+    assert_eq!(node.get("/shop/docs").head.get("location"), Some("./docs/"));
+    assert_eq!(node.get("/shop/old").head.get("location"), Some("/shop/docs/"));
+    // All else is the function's.
+    for target in ["/shop", "/shop/", "/shop/nothing/here"] {
+        node.get(target).expect_hello();
+    }
+    let mut connection = node.connect();
+    connection.send(request("POST", "/shop/app.css", &[], b"a body"));
+    connection.reply().expect_hello();
+
+    // Both are one version.
+    fs::write(files.path().join("public/app.css"), "blue").unwrap();
+    node.cli(&["deploy", path, "--previews"]).expect_code(0);
+    assert_eq!(node.get("/shop/app.css").text(), "blue");
+    assert_eq!(node.get("/shop@v1/app.css").text(), "red");
+    node.get("/shop@v1/").expect_hello();
+    let node = node.taken_over();
+    node.cli(&["rollback", "shop"]).expect_code(0);
+    assert_eq!(node.get("/shop/app.css").text(), "red");
+    let bundle = ["bundle", "shop", "--for", "lambda", "--output", "/dev/null"];
+    node.cli(&bundle).expect_error(&["has assets"]);
+    // Without the table it has none any more.
+    let toml = "name = \"shop\"\nsource = \"shop.wasm\"\n";
+    fs::write(files.path().join("sockhop.toml"), toml).unwrap();
+    node.cli(&["deploy", path]).expect_code(0);
+    node.get("/shop/app.css").expect_hello();
+    node.stop();
 }

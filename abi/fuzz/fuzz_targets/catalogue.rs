@@ -158,6 +158,7 @@ fn function(input: &mut Unstructured<'_>) -> Result<Function> {
         number: number.into(),
         id: [number; 16],
         module: [number; 32],
+        assets: None,
         spec: 0,
     };
     let mut function = Function {
@@ -189,6 +190,7 @@ fn function(input: &mut Unstructured<'_>) -> Result<Function> {
                 number: input.arbitrary()?,
                 id: input.arbitrary()?,
                 module: input.arbitrary()?,
+                assets: input.arbitrary()?,
                 spec: input.arbitrary()?,
             };
             let target = Target {

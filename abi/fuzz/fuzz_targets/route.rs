@@ -36,8 +36,13 @@ const DOMAINS: [(&str, &str, &str); 8] = [
 ];
 
 static CATALOGUE: LazyLock<CatalogueView> = LazyLock::new(|| {
-    let version =
-        |number: u8| Version { number: number.into(), id: [number; 16], module: [0; 32], spec: 0 };
+    let version = |number: u8| Version {
+        number: number.into(),
+        id: [number; 16],
+        module: [0; 32],
+        assets: None,
+        spec: 0,
+    };
     let target = |version, weight| Target { version, spec: 0, weight };
     let alias = |name: &str, targets| Alias { name: name.to_owned(), targets };
     let function = |name: &str| Function {

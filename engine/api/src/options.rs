@@ -72,6 +72,11 @@ pub struct Options {
         default_missing_value = "true",
     ))]
     pub single_page: Option<bool>,
+    /// Files that are served before the function is called, a table `[assets]`.
+    #[serde(skip_serializing)]
+    #[schemars(description = "Ignored likewise: they are sent with the function.")]
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub assets: Option<Assets>,
     /// How the file is built, a table `[build]`.
     #[serde(skip_serializing)]
     #[schemars(description = "Ignored likewise: it is built where it is deployed from.")]
@@ -216,6 +221,14 @@ pub struct Options {
     pub role: Option<String>,
 }
 
+/// Files that are served before a function is called.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Assets {
+    /// Their folder, relative to `sockhop.toml`.
+    pub directory: PathBuf,
+}
+
 /// How a function's file is built.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -335,6 +348,7 @@ impl Options {
             source: self.source.or(file.source),
             entry: self.entry.or(file.entry),
             single_page: self.single_page.or(file.single_page),
+            assets: self.assets.or(file.assets),
             build: self.build.or(file.build),
             cron: if self.cron.is_empty() { file.cron } else { self.cron },
             layers: if self.layers.is_empty() { file.layers } else { self.layers },

@@ -6,7 +6,7 @@
 //! what it reused ([`incremental`](super::incremental)).
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -215,8 +215,8 @@ fn compile_module(kind: Kind, processor: Processor, files: &Files) -> Result<Reu
     // The engine switches huge pages off for itself. This process is short and computes.
     let _ = huge_pages::set(Pages::Huge);
     let Files { input, output, packs, new_pack } = files;
-    let bytes =
-        std::fs::read(input).map_err(|error| format!("{input:?} cannot be read: {error}"))?;
+    let unread = |error: io::Error| format!("{input:?} cannot be read: {error}");
+    let mut artefact = File::open(input).map_err(unread)?;
     let unwritten = |error| format!("the compiled module cannot be written to {output:?}: {error}");
     let mut file = File::create(output).map_err(unwritten)?;
     let reuse = (!packs.is_empty() || new_pack.is_some()).then(|| Arc::new(Reuse::open(packs)));
@@ -224,6 +224,14 @@ fn compile_module(kind: Kind, processor: Processor, files: &Files) -> Result<Reu
     let new_pack = new_pack.as_ref().and_then(|path| File::options().write(true).open(path).ok());
     // All that is needed is open. What the file contains is looked at from here on.
     confine().map_err(|error| format!("the compiler cannot be confined: {error}"))?;
+    let bytes = match package::function_in(&artefact).map_err(|error| error.to_string())? {
+        Some(function) => function,
+        None => {
+            let mut bytes = Vec::new();
+            artefact.read_to_end(&mut bytes).map_err(unread)?;
+            bytes
+        }
+    };
     let mut config = config(kind, processor).map_err(|error| error.to_string())?;
     if let Some(reuse) = &reuse {
         let reuse = Arc::clone(reuse);

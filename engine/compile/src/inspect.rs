@@ -8,7 +8,7 @@ use abi::preview1;
 use wasmparser::{CompositeInnerType, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
 use host::fault::Fault;
-use package::{FileType, sniff};
+use package::{ArchiveError, FileType, sniff};
 
 use super::interfaces::{has, is_of};
 
@@ -37,6 +37,8 @@ pub enum InspectError {
         "a static site is a folder or a zip of one, and the file is neither; deploy the folder, or `zip -r site.zip .` in it"
     )]
     NoSite,
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     #[error("the component or module is damaged or cut off: {0}")]
     Damaged(String),
     #[error("the component exports {exports}; expected an export of {EXPECTED}")]
@@ -78,6 +80,7 @@ impl InspectError {
     /// Returns whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
+            Self::Archive(error) => error.fault(),
             Self::Empty
             | Self::NotWasm { .. }
             | Self::Native { .. }

@@ -29,3 +29,4 @@ mod sealed;
 
 pub use self::incremental::reuse::Reused;
 pub use self::memory::Size;
+pub use package::function_in;

@@ -2,11 +2,13 @@
 //! one to end, and which file is refused as too large. Decisions are pure; owns no fds.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytesize::ByteSize;
+use package::function_in;
 use tokio::sync::Notify;
 use wasmparser::{Parser, Payload};
 
@@ -57,8 +59,13 @@ impl Size {
     /// Reads the sizes of the file at `path`, on a thread that may block.
     pub(super) async fn of_file(path: &Path) -> io::Result<Self> {
         let path = path.to_owned();
-        let read =
-            tokio::task::spawn_blocking(move || std::fs::read(path).map(|bytes| Self::of(&bytes)));
+        let read = tokio::task::spawn_blocking(move || {
+            // A damaged zip is refused by the compiler.
+            match function_in(&File::open(&path)?).unwrap_or_default() {
+                Some(function) => Ok(Self::of(&function)),
+                None => std::fs::read(path).map(|bytes| Self::of(&bytes)),
+            }
+        });
         read.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
     }
 

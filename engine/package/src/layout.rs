@@ -11,6 +11,11 @@ pub const LAYOUT_NAME: &str = ".sockhop-layout";
 
 /// What is in that file.
 pub const LAYOUT_TEXT: &str = "task+opt\n";
+/// What is in it of a WebAssembly function with assets.
+pub(crate) const ASSETS_TEXT: &str = "function+assets\n";
+/// Where that function is, and the folder of its assets.
+pub(crate) const FUNCTION_FILE: &str = "function.wasm";
+pub(crate) const ASSETS_FOLDER: &str = "assets";
 
 /// Which folders the entries of a zip are meant for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +24,8 @@ pub(crate) enum Layout {
     Task,
     /// The names begin with `task` or `opt`.
     TaskAndOpt,
+    /// There is a [`FUNCTION_FILE`], and all else is in the [`ASSETS_FOLDER`].
+    FunctionAndAssets,
 }
 
 /// Why a zip's layout is not understood.
@@ -31,7 +38,7 @@ pub enum LayoutError {
     Unknown(String),
     /// An entry has no place in it.
     #[error(
-        "the zip has a file {LAYOUT_NAME} and the name {0:?}, which is neither under task/ nor under opt/; deploy the folder and its layers again"
+        "the zip has a file {LAYOUT_NAME} and the name {0:?}, which has no place in that layout; deploy the folder again, with its layers or assets"
     )]
     Outside(String),
 }
@@ -44,6 +51,9 @@ impl Layout {
     pub(crate) fn of_text(text: &[u8]) -> Result<Self, LayoutError> {
         if text == LAYOUT_TEXT.as_bytes() {
             return Ok(Self::TaskAndOpt);
+        }
+        if text == ASSETS_TEXT.as_bytes() {
+            return Ok(Self::FunctionAndAssets);
         }
         Err(LayoutError::Unknown(quoted(&String::from_utf8_lossy(text))))
     }
@@ -59,6 +69,11 @@ impl Layout {
             Self::Task => Ok(format!("task/{name}")),
             Self::TaskAndOpt => match name.split('/').next() {
                 Some("task" | "opt") => Ok(name.to_owned()),
+                _ => Err(LayoutError::Outside(quoted(name))),
+            },
+            Self::FunctionAndAssets => match name.split('/').next() {
+                Some(ASSETS_FOLDER) => Ok(name.to_owned()),
+                _ if name == FUNCTION_FILE => Ok(name.to_owned()),
                 _ => Err(LayoutError::Outside(quoted(name))),
             },
         }
@@ -88,6 +103,12 @@ mod tests {
         assert!(matches!(Layout::TaskAndOpt.place("etc/x"), Err(LayoutError::Outside(_))));
         assert!(matches!(Layout::TaskAndOpt.place("taskx"), Err(LayoutError::Outside(_))));
         assert_eq!(Layout::of_text(b"task+opt\n"), Ok(Layout::TaskAndOpt));
+        assert_eq!(Layout::FunctionAndAssets.place("assets/a").as_deref(), Ok("assets/a"));
+        assert_eq!(
+            Layout::FunctionAndAssets.place("function.wasm").as_deref(),
+            Ok("function.wasm")
+        );
+        assert!(matches!(Layout::FunctionAndAssets.place("a"), Err(LayoutError::Outside(_))));
         assert!(Layout::of_text(b"three\n").unwrap_err().to_string().contains("newer sockhop"));
     }
 }

@@ -48,7 +48,7 @@ pub use pack::{PackError, Packed, pack};
 pub use program::{
     EntryError, HostJsonError, LinkageError, ProgramError, ScriptError, VersionError, Wanted,
 };
-pub use site::{SiteError, SitePackError, make_site, pack_site};
+pub use site::{SiteError, SitePackError, function_in, make_site, pack_site, pack_with_assets};
 pub use tree::TreeError;
 pub use unpack::{UnpackError, Unpacked, unpack};
 

@@ -310,7 +310,7 @@ impl Packing {
     fn add_zip(&mut self, path: &Path, file: File, top: &str) -> Result<(), PackError> {
         let of_archive = |error| PackError::Archive { path: path.to_owned(), error };
         let (layout, entries) = archive::read(&file).map_err(of_archive)?;
-        if layout == Layout::TaskAndOpt {
+        if layout != Layout::Task {
             return Err(PackError::HasLayers(path.to_owned()));
         }
         let archive = self.archives.len();
@@ -353,7 +353,7 @@ impl Packing {
         let mut files = 0;
         for (inside, node) in self.tree.iter() {
             let name = match layout {
-                Layout::TaskAndOpt => inside,
+                Layout::TaskAndOpt | Layout::FunctionAndAssets => inside,
                 Layout::Task => match inside.strip_prefix("task/") {
                     Some(name) => name,
                     None => continue,

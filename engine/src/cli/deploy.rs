@@ -13,7 +13,7 @@ use api::deploys::{
 };
 use api::endpoints::{self, GetStatus};
 use api::functions::VersionDetails;
-use api::options::Options;
+use api::options::{Assets, Options};
 use bytesize::ByteSize;
 use clap::Args;
 use uuid::Uuid;
@@ -138,6 +138,9 @@ fn ready(project: Project, given: &Options) -> anyhow::Result<Ready> {
     if let Some(read) = &read {
         // Relative to the file, as its source is.
         options.layers.iter_mut().for_each(|layer| *layer = read.with_file_name(&*layer));
+        if let Some(assets) = &mut options.assets {
+            assets.directory = read.with_file_name(&assets.directory);
+        }
     }
     let mut options = match read {
         // The file is the whole truth about a project: what was taken out of it is not to live on
@@ -168,6 +171,11 @@ fn ready(project: Project, given: &Options) -> anyhow::Result<Ready> {
         !is_single_page || told == Some(Kind::Static),
         "--single-page is for static sites (--kind static); leave it out"
     );
+    let assets = options.assets.take();
+    anyhow::ensure!(
+        assets.is_none() || told.is_none(),
+        "[assets] is for WebAssembly, whose files it serves before it calls it; leave it out"
+    );
     let artefact = match told {
         Some(Kind::Static) => native::pack_site(&file, is_single_page)?,
         Some(_) => native::pack(&file, &layers, options.entry.take().as_deref())?,
@@ -176,6 +184,10 @@ fn ready(project: Project, given: &Options) -> anyhow::Result<Ready> {
     let kind =
         inspect(&artefact, options.kind).with_context(|| format!("{file:?} cannot be deployed"))?;
     options.check(kind).with_context(|| format!("function {name:?}"))?;
+    let artefact = match assets {
+        Some(Assets { directory }) => native::pack_with_assets(&artefact, &directory)?,
+        None => artefact,
+    };
     Ok(Ready { name, options, artefact, cron: is_project.then_some(cron) })
 }
 

@@ -62,6 +62,16 @@ pub(super) fn pack_site(path: &Path, is_single_page: bool) -> anyhow::Result<Vec
     read(path, file)
 }
 
+/// Returns the artefact that is made of a WebAssembly function and the folder of its assets.
+///
+/// # Errors
+/// A sentence for the terminal.
+pub(super) fn pack_with_assets(wasm: &[u8], folder: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut file = tempfile::tempfile().context("no temporary file can be made")?;
+    package::pack_with_assets(wasm, folder, &mut file)?;
+    read(folder, file)
+}
+
 fn read(path: &Path, mut file: File) -> anyhow::Result<Vec<u8>> {
     file.rewind()?;
     let (length, limit) = (file.metadata()?.len(), abi::limits::ARTEFACT_BYTES_MAX);

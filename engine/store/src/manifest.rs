@@ -64,6 +64,9 @@ pub struct Manifest {
     /// Whether clients may have their requests run later, as jobs.
     #[serde(default)]
     pub respond_async: bool,
+    /// Whether its artefact has assets beside the function.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_assets: bool,
     /// What it is, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -109,6 +112,7 @@ impl Manifest {
             network: options.network.unwrap_or_default(),
             websocket: options.websocket.unwrap_or_default(),
             respond_async: options.respond_async.unwrap_or_default(),
+            has_assets: false,
             description: options.description,
             role: options.role,
         }

@@ -154,7 +154,9 @@ impl Functions {
         self.ready.replace(ready.collect());
         let functions = catalogue.get().functions.iter();
         let named: HashSet<Digest> = functions
-            .flat_map(|function| targets(function).map(|(_, version, _)| version.module))
+            .flat_map(targets)
+            .flat_map(|(_, version, _)| [Some(version.module), assets(version)])
+            .flatten()
             .collect();
         self.modules
             .borrow_mut()
@@ -202,8 +204,12 @@ impl Functions {
         let name = || entry.name.as_str().to_owned();
         // The secrets are requested before the module is awaited, so that both arrive together.
         let secrets = (entry.secrets != 0).then(|| self.request_secrets(&entry.name));
-        let code = self.code(version.module, Kind::from(&spec.kind)).await;
-        let code = code.map_err(|reason| LoadError::Module { function: name(), reason })?;
+        let unloaded = |reason| LoadError::Module { function: name(), reason };
+        let code = self.code(version.module, Kind::from(&spec.kind)).await.map_err(unloaded)?;
+        let assets = match assets(version) {
+            Some(assets) => Some(self.code(assets, Kind::Static).await.map_err(unloaded)?),
+            None => None,
+        };
         let secrets = match secrets {
             None => None,
             Some(secrets) => {
@@ -220,6 +226,10 @@ impl Functions {
         }
         let spec = Rc::new(specification(entry, version, spec, secrets.as_deref()));
         let runner = code.runner(Rc::clone(&spec));
+        let runner = match assets {
+            Some(assets) => assets.before(runner),
+            None => runner,
+        };
         let function = Rc::new(Function {
             spec,
             weight: runner.weight(),
@@ -337,6 +347,11 @@ fn targets(function: &ArchivedFunction) -> impl Iterator<Item = (usize, &Archive
         let (version, spec) = (version.ok()?, spec.ok()?);
         Some((version, function.versions.get(version)?, spec))
     })
+}
+
+/// Returns the key of the site of a version's assets.
+fn assets(version: &ArchivedVersion) -> Option<Digest> {
+    version.assets.as_ref().copied()
 }
 
 /// Returns the position in `now` of what was chosen in `before`. Returns `None` unless an alias

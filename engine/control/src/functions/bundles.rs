@@ -41,6 +41,9 @@ impl Bundles {
             let (name, kind) = (name.to_owned(), version.kind.name());
             return Err(ProgramError::Native { name, kind }.into());
         }
+        if version.has_assets {
+            return Err(ProgramError::Assets { name: name.to_owned() }.into());
+        }
         let artefact =
             files::unhex(&version.artefact).ok_or_else(|| ChangeError::Unknown(name.to_owned()))?;
         let module = self.publication.cache.portable(&artefact, version.kind).await?;

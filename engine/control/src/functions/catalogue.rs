@@ -152,9 +152,11 @@ pub(super) fn runs_here(function: &Function, version: &Manifest) -> bool {
 }
 
 fn version(version: &Manifest, spec: u32, key: Key<'_>) -> Option<Version> {
-    let module = key(&files::unhex(&version.artefact)?, version.kind);
+    let artefact = files::unhex(&version.artefact)?;
+    let module = key(&artefact, version.kind);
+    let assets = version.has_assets.then(|| key(&artefact, Kind::Static));
     let id = uuid::Uuid::parse_str(&version.version).ok()?.into_bytes();
-    Some(Version { number: version.number, id, module, spec })
+    Some(Version { number: version.number, id, module, assets, spec })
 }
 
 /// Returns how a version is run, with what `alias` lays over it.

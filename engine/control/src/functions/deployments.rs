@@ -22,7 +22,7 @@ use super::plan::{Activation, Plan, Request, Stamp, plan};
 use super::progress::{Phase, Progress};
 use super::pruning::Pruning;
 use super::question::Question;
-use super::received::{Received, Receiving};
+use super::received::{Inspected, Received, Receiving};
 use super::trial::{TrialTurn, Trials};
 
 /// Whether a version must answer a request before it is deployed, if it has no path for its health.
@@ -91,18 +91,28 @@ impl Deployments {
         abi::name::check(name)?;
         let publication = &self.changes.publication;
         let before = publication.served().get(name).and_then(|it| it.foremost().cloned());
-        let (kind, size) = received.inspect(&options, before.as_deref()).await?;
+        let inspected = received.inspect(&options, before.as_deref()).await?;
+        let Inspected { kind, size, has_assets } = inspected;
         options.check(kind)?;
         // Compiled in no turn at all. The module stays while it is held, though no version has it.
         let enter = |step: Step| progress.enter(step.into());
         let file = (received.file.path(), size);
         let module = publication.cache.ensure_from(&received.digest, kind, file, &enter).await?;
+        let assets = match has_assets {
+            true => {
+                let assets =
+                    publication.cache.ensure_from(&received.digest, Kind::Static, file, &enter);
+                Some(assets.await?)
+            }
+            false => None,
+        };
         progress.enter(Phase::WaitingForTrial);
         let trial_turn = self.trials.enter().await;
         let (digest, bytes) = (received.digest, received.bytes);
-        let request = Request { name, options: &options, activation, kind, digest, bytes };
+        let options = &options;
+        let request = Request { name, options, activation, kind, has_assets, digest, bytes };
         let deployed = self.try_and_keep(&trial_turn, &request, trial, (&received, progress)).await;
-        drop(module);
+        drop((module, assets));
         match &deployed {
             Ok(deployed) => {
                 let artefacts = self.changes.stored.repository.artefacts();

@@ -33,6 +33,7 @@ pub(super) struct Request<'a> {
     pub(super) options: &'a Options,
     pub(super) activation: Activation,
     pub(super) kind: Kind,
+    pub(super) has_assets: bool,
     /// Of the file.
     pub(super) digest: Digest,
     pub(super) bytes: u64,
@@ -75,7 +76,7 @@ pub(super) fn plan(
     request: &Request<'_>,
     stamp: Stamp,
 ) -> Result<Plan, ChangeError> {
-    let Request { name, options, activation, kind, digest, bytes } = *request;
+    let Request { name, options, activation, kind, has_assets, digest, bytes } = *request;
     if function.versions().count() >= VERSIONS_PER_FUNCTION_MAX {
         return Err(ChangeError::TooManyVersions(name.to_owned()));
     }
@@ -85,6 +86,7 @@ pub(super) fn plan(
         version: stamp.id.to_string(),
         created_ms: stamp.now_ms,
         number: function.next_number(),
+        has_assets,
         ..Manifest::new(name, kind, options, files::hex(&digest), bytes)
     });
     let mut changed = function.clone();
@@ -134,6 +136,7 @@ mod tests {
             options: &options,
             activation,
             kind: Kind::Http02,
+            has_assets: false,
             digest: [7; 32],
             bytes: 3,
         };
@@ -205,6 +208,7 @@ mod tests {
             options: &Options::default(),
             activation: Activation::Keep,
             kind: Kind::Http02,
+            has_assets: false,
             digest: [7; 32],
             bytes: 3,
         };

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use abi::catalogue::{Catalogue, CatalogueError, CatalogueView};
-use abi::function::Isolation;
+use abi::function::{Isolation, Kind};
 use abi::limits::{FUNCTIONS_MAX, WORKERS_MAX};
 use abi::message::Digest;
 use compile::cache::{Cache, Sources};
@@ -259,6 +259,10 @@ impl Publication {
                 if let Some(artefact) = files::unhex(&version.artefact) {
                     let key = self.cache.key(&artefact, version.kind);
                     sources.insert(key, (artefact, version.kind));
+                    if version.has_assets {
+                        let key = self.cache.key(&artefact, Kind::Static);
+                        sources.insert(key, (artefact, Kind::Static));
+                    }
                 }
             }
         }

@@ -7,8 +7,8 @@ use std::io::{self, Write as _};
 use abi::function::{FileKind, Kind};
 use abi::message::Digest;
 use api::options::Options;
-use compile::Size;
 use compile::inspect::{InspectError, inspect};
+use compile::{Size, function_in};
 use host::files::Temporary;
 use sha2::{Digest as _, Sha256};
 use store::manifest::Manifest;
@@ -51,6 +51,16 @@ pub struct Received {
     pub(super) file: Temporary,
     pub(super) digest: Digest,
     pub(super) bytes: u64,
+}
+
+/// What a received file is.
+#[derive(Debug)]
+pub(super) struct Inspected {
+    pub(super) kind: Kind,
+    /// What says how much memory its compiler takes.
+    pub(super) size: Size,
+    /// Whether it has assets besides.
+    pub(super) has_assets: bool,
 }
 
 impl Receiving {
@@ -111,8 +121,7 @@ async fn off_this_thread<T: Send + 'static>(
 }
 
 impl Received {
-    /// Reads the file and returns what it is, with what says how much memory its compiler takes. A
-    /// file that can be both stays what the version `before` it is, unless the options have it
+    /// Reads the file and returns what it is. A file that can be both stays what the version `before` it is, unless the options have it
     /// otherwise.
     ///
     /// # Errors
@@ -121,13 +130,20 @@ impl Received {
         &self,
         options: &Options,
         before: Option<&Manifest>,
-    ) -> Result<(Kind, Size), ChangeError> {
+    ) -> Result<Inspected, ChangeError> {
         let before = before.map(|before| before.kind).filter(|_| !options.fresh_options);
         let chosen = options.kind;
         let path = self.file.path().to_owned();
         let inspected = tokio::task::spawn_blocking(move || {
-            let bytes = std::fs::read(path).map_err(ChangeError::Received)?;
-            Ok((kind_of(&bytes, chosen, before)?, Size::of(&bytes)))
+            let file = File::open(&path).map_err(ChangeError::Received)?;
+            let function = function_in(&file).map_err(InspectError::from)?;
+            let has_assets = function.is_some();
+            let bytes = match function {
+                Some(function) => function,
+                None => std::fs::read(path).map_err(ChangeError::Received)?,
+            };
+            let kind = kind_of(&bytes, chosen, before)?;
+            Ok(Inspected { kind, size: Size::of(&bytes), has_assets })
         });
         inspected.await.unwrap_or(Err(ChangeError::Stopping))
     }

@@ -20,6 +20,10 @@ pub enum ProgramError {
     )]
     Native { name: String, kind: &'static str },
     #[error(
+        "function {name:?} has assets, which a bundle does not serve; deploy it without [assets] to bundle it"
+    )]
+    Assets { name: String },
+    #[error(
         "the program {path:?} cannot be opened: {source}; `scripts/run` builds it beside `sockhop`"
     )]
     Missing { path: PathBuf, source: io::Error },
@@ -40,7 +44,7 @@ impl ProgramError {
     /// Returns whose fault it is.
     pub(super) fn fault(&self) -> Fault {
         match self {
-            Self::Native { .. } => Fault::INVALID,
+            Self::Native { .. } | Self::Assets { .. } => Fault::INVALID,
             _ => Fault::NODE_BROKEN,
         }
     }

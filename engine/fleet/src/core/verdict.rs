@@ -72,7 +72,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn catalogue() -> CatalogueView {
-        let version = Version { number: 1, id: [1; 16], module: [0; 32], spec: 0 };
+        let version = Version { number: 1, id: [1; 16], module: [0; 32], assets: None, spec: 0 };
         let active =
             Alias { name: ACTIVE.into(), targets: vec![Target { version: 0, spec: 0, weight: 1 }] };
         let function = |name: &str, isolation| Function {

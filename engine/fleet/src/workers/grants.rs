@@ -114,6 +114,7 @@ mod tests {
             number: u32::try_from(at).unwrap() + 1,
             id: [u8::try_from(at).unwrap(); 16],
             module: [0; 32],
+            assets: None,
             spec: *spec,
         };
         let targets = vec![Target { version: 0, spec: specs[0], weight: 1 }];

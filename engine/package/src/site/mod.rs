@@ -5,6 +5,7 @@
 //! are served, by which media types and in which codings, and what `_headers` and `_redirects` say.
 //! Owns the fds of what it reads and writes.
 
+mod assets;
 mod compress;
 mod headers;
 mod media_type;
@@ -19,9 +20,11 @@ use abi::site::{self, Coding, Contents, Site, SiteError as IndexError, SiteFile,
 use host::fault::Fault;
 use sha2::{Digest as _, Sha256};
 
+pub use self::assets::function_in;
 use self::compress::Compressor;
-pub use self::pack::{SitePackError, pack_site};
+pub use self::pack::{SitePackError, pack_site, pack_with_assets};
 use crate::archive::{self, ArchiveError, Ranges};
+use crate::layout::Layout;
 use crate::limits::{Budget, quoted};
 use crate::tree::{Node, Tree, TreeError};
 
@@ -29,6 +32,8 @@ use crate::tree::{Node, Tree, TreeError};
 const HEADERS_FILE: &str = "_headers";
 const REDIRECTS_FILE: &str = "_redirects";
 const PROJECT_FILE: &str = "sockhop.toml";
+/// What the paths of a function's assets begin with.
+const ASSETS_TOP: &str = "assets/";
 /// The largest of these files.
 const RULES_BYTES_MAX: u64 = 1024 * 1024;
 /// The one folder with a dot that is served (RFC 8615).
@@ -110,9 +115,12 @@ fn is_control(path: &str) -> bool {
 /// [`SiteError`] when it is no static site, or cannot be written.
 pub fn make_site(artefact: &File, output: &mut File) -> Result<(), SiteError> {
     let (layout, entries) = archive::read(artefact)?;
-    if layout != crate::layout::Layout::Task {
-        return Err(SiteError::HasLayers);
-    }
+    let top = match layout {
+        Layout::Task => "task/",
+        // The function is compiled by itself.
+        Layout::FunctionAndAssets => ASSETS_TOP,
+        Layout::TaskAndOpt => return Err(SiteError::HasLayers),
+    };
     let mut tree = Tree::default();
     for entry in &entries {
         tree.add(&entry.path, entry.node.clone())?;
@@ -123,7 +131,7 @@ pub fn make_site(artefact: &File, output: &mut File) -> Result<(), SiteError> {
     for entry in &entries {
         // Folders are looked at, too: their headers may lie within another entry.
         let mut contents = archive::contents(entry, &mut artefact, &mut ranges)?;
-        let path = entry.path.strip_prefix("task/").unwrap_or(&entry.path);
+        let Some(path) = entry.path.strip_prefix(top) else { continue };
         match entry.node {
             Node::Folder => {}
             Node::Link { .. } => return Err(SiteError::Link(quoted(path))),

@@ -1,4 +1,4 @@
-//! From a folder to the zip of a static site.
+//! From a folder to the zip of a static site, or of a WebAssembly function with assets.
 //!
 //! The same contents make the same bytes, so that a deploy of nothing new is known by its digest.
 //! Links are refused, as what they lead to need not be meant for the world. Owns the fds of what it
@@ -14,8 +14,9 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipWriter};
 
 use super::media_type::{self, is_compressible};
-use super::{REDIRECTS_FILE, is_control, is_hidden};
+use super::{ASSETS_TOP, REDIRECTS_FILE, is_control, is_hidden};
 use crate::entry_name::{NameError, normalise};
+use crate::layout::{ASSETS_TEXT, FUNCTION_FILE, LAYOUT_NAME};
 use crate::limits::{Budget, ENTRIES_MAX, SizeError};
 use crate::unpack::{CopyError, copy};
 
@@ -97,6 +98,31 @@ pub fn pack_site(
     is_single_page: bool,
     output: &mut File,
 ) -> Result<usize, SitePackError> {
+    write(folder, &[], "", is_single_page, output)
+}
+
+/// Writes the zip of the function `wasm` and of its assets, all files in `folder`, to `output`, which
+/// must be empty. Returns how many files there are.
+///
+/// # Errors
+/// As [`pack_site`].
+pub fn pack_with_assets(
+    wasm: &[u8],
+    folder: &Path,
+    output: &mut File,
+) -> Result<usize, SitePackError> {
+    let before = [(LAYOUT_NAME, ASSETS_TEXT.as_bytes()), (FUNCTION_FILE, wasm)];
+    write(folder, &before, ASSETS_TOP, false, output)
+}
+
+/// Writes a zip of what comes `before`, and of all files in `folder`, which go to `top` in it.
+fn write(
+    folder: &Path,
+    before: &[(&str, &[u8])],
+    top: &str,
+    is_single_page: bool,
+    output: &mut File,
+) -> Result<usize, SitePackError> {
     let files = find(folder)?;
     let served = files.keys().filter(|path| !is_control(path)).count();
     match served {
@@ -106,8 +132,12 @@ pub fn pack_site(
     }
     let mut budget = Budget::new(u64::MAX);
     let mut zip = ZipWriter::new(BufWriter::new(output));
+    for (name, contents) in before {
+        zip.start_file(*name, options(name)).map_err(of_zip)?;
+        zip.write_all(contents).map_err(SitePackError::Write)?;
+    }
     for (name, path) in &files {
-        zip.start_file(name, options(name)).map_err(of_zip)?;
+        zip.start_file(format!("{top}{name}"), options(name)).map_err(of_zip)?;
         let of_read = |error| SitePackError::Read { path: path.clone(), error };
         let mut file = File::open(path).map_err(of_read)?;
         copy(&mut file, &mut zip, &mut budget).map_err(|error| match error {

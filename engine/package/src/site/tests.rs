@@ -106,6 +106,25 @@ fn links_and_what_is_no_file_are_refused() {
 }
 
 #[test]
+fn a_function_has_its_assets_in_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.css"), "red").unwrap();
+    let mut artefact = tempfile::tempfile().unwrap();
+    pack_with_assets(b"\0asm code", folder.path(), &mut artefact).unwrap();
+    assert_eq!(function_in(&artefact).unwrap().as_deref(), Some(&b"\0asm code"[..]));
+    let mut output = tempfile::tempfile().unwrap();
+    make_site(&artefact, &mut output).unwrap();
+    let view = SiteView::read(&output).unwrap();
+    let paths: Vec<_> = view.get().files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(paths, ["a.css"], "the function is not among them");
+    for other in [zip(&[("function.wasm", Of::File(0o644, b"x"))]), b"\0asm".to_vec(), vec![]] {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&other).unwrap();
+        assert_eq!(function_in(&file).unwrap(), None);
+    }
+}
+
+#[test]
 fn a_hostile_zip_is_refused() {
     let file = || Of::File(0o644, b"x");
     assert!(why(&[("../a", file())]).contains(".."));

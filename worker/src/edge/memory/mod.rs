@@ -171,7 +171,13 @@ mod tests {
             secrets: 0,
             previews: false,
             aliases: vec![Alias { name: "active".to_owned(), targets: vec![target] }],
-            versions: vec![Version { number: 1, id: [1; 16], module: [7; 32], spec: 0 }],
+            versions: vec![Version {
+                number: 1,
+                id: [1; 16],
+                module: [7; 32],
+                assets: None,
+                spec: 0,
+            }],
         };
         let sealed = Catalogue {
             generation: 1,

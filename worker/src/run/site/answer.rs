@@ -215,11 +215,12 @@ fn file(
         headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
     }
     let (offset, length) = contents.range();
+    let sends = |body| if *asked.method == Method::HEAD { Body::None } else { body };
     let whole = Body::Part { offset, bytes: length };
     if status != StatusCode::OK {
         headers.insert(CONTENT_LENGTH, length.into());
         chosen_headers(site, path, &mut headers);
-        return Answer { status, headers, body: whole };
+        return Answer { status, headers, body: sends(whole) };
     }
     let etag = etag(contents);
     headers.insert(ETAG, value(&etag));
@@ -253,8 +254,7 @@ fn file(
         },
     };
     headers.insert(CONTENT_LENGTH, sent.into());
-    let body = if *asked.method == Method::HEAD { Body::None } else { body };
-    Answer { status, headers, body }
+    Answer { status, headers, body: sends(body) }
 }
 
 /// Returns the strong entity tag of contents, in its quotes.
