@@ -243,14 +243,6 @@ pub struct Assets {
     pub directory: PathBuf,
 }
 
-/// Files that are served before a function is called.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Assets {
-    /// Their folder, relative to `sockhop.toml`.
-    pub directory: PathBuf,
-}
-
 /// How a function's file is built.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
