@@ -94,18 +94,18 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
             let Add { time_zone, overlap, missed, jitter, target, .. } = *add;
             let options = CronOptions { schedule, alias, path, time_zone, overlap, missed, jitter };
             options.check().map_err(|error| Misused(error.to_string()))?;
-            let answer = Client::new(&target).send(AddCron::at(&function), &options).await?;
+            let answer = Client::new(&target)?.send(AddCron::at(&function), &options).await?;
             added(&answer.read()?);
             Ok(())
         }
         Command::List(show) => list(&show).await,
         Command::Remove { id, target } => {
-            Client::new(&target).call(RemoveCron::at(&checked(&id)?)).await?;
+            Client::new(&target)?.call(RemoveCron::at(&checked(&id)?)).await?;
             say!("removed the schedule {id}");
             Ok(())
         }
         Command::Run { id, json, target } => {
-            let answer = Client::new(&target).call(RunCron::at(&checked(&id)?)).await?;
+            let answer = Client::new(&target)?.call(RunCron::at(&checked(&id)?)).await?;
             if json {
                 print_json(&answer.json);
             }
@@ -178,7 +178,7 @@ fn outcome(run: &CronRun) -> String {
 }
 
 async fn list(show: &Show) -> anyhow::Result<()> {
-    let answer = Client::new(&show.target).call(ListCron::at()).await?;
+    let answer = Client::new(&show.target)?.call(ListCron::at()).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());

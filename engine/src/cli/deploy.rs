@@ -105,7 +105,7 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
     let ready = projects.into_iter().map(|project| ready(project, &deploy.options));
     let ready: Vec<Ready> = ready.collect::<anyhow::Result<_>>()?;
     let names: Vec<String> = ready.iter().map(|function| function.name.clone()).collect();
-    let node = Node::new(&deploy.target);
+    let node = Node::new(&deploy.target)?;
     for (at, function) in ready.into_iter().enumerate() {
         match send(&deploy, &node, function).await {
             Err(error) if several => {

@@ -131,7 +131,7 @@ async fn work(
             break;
         }
     }
-    let target = Target::of_data(data.to_owned());
+    let target = Target::own(data.to_owned());
     let working = async {
         let mut deployed = Deployed::default();
         let mut again = false;
@@ -150,7 +150,7 @@ async fn work(
     };
     let logging = async {
         match shows_logs {
-            true => logs::follow(&Node::new(&target)).await,
+            true => logs::follow(&Node::new(&target)?).await,
             false => std::future::pending().await,
         }
     };

@@ -66,7 +66,7 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Add { domain, function, target } => {
             let (host, query) = parts(&domain);
             let call = SetDomain::at(&host).with(&query);
-            let answer = Client::new(&target).send(call, &function).await?;
+            let answer = Client::new(&target)?.send(call, &function).await?;
             let ListedDomain { domain, function, alias, .. } = answer.read()?;
             say!("{domain} is for {}", shown(&function, alias.as_deref()));
             Ok(())
@@ -74,7 +74,7 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
         Command::List(show) => list(&show).await,
         Command::Remove { domain, target } => {
             let (host, query) = parts(&domain);
-            Client::new(&target).call(RemoveDomain::at(&host).with(&query)).await?;
+            Client::new(&target)?.call(RemoveDomain::at(&host).with(&query)).await?;
             say!("removed the domain {domain}");
             Ok(())
         }
@@ -82,7 +82,7 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 async fn list(show: &Show) -> anyhow::Result<()> {
-    let answer = Client::new(&show.target).call(ListDomains::at()).await?;
+    let answer = Client::new(&show.target)?.call(ListDomains::at()).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());

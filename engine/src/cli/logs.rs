@@ -66,7 +66,7 @@ pub(super) async fn run(logs: Logs) -> anyhow::Result<()> {
 }
 
 async fn one(id: InvocationId, Show { json, target }: &Show) -> anyhow::Result<()> {
-    let answer = Node::new(target).call(GetInvocation::at(&id.to_string())).await?;
+    let answer = Node::new(target)?.call(GetInvocation::at(&id.to_string())).await?;
     let mut out = io::stdout().lock();
     if *json {
         writeln!(out, "{}", answer.json)?;
@@ -103,7 +103,7 @@ fn notes(notes: &[String]) {
 async fn many(logs: &Logs) -> anyhow::Result<()> {
     abi::name::check(&logs.what)
         .with_context(|| format!("{:?} is no invocation's id either", logs.what))?;
-    let node = Node::new(&logs.show.target);
+    let node = Node::new(&logs.show.target)?;
     let status = logs.status.map(|status| status.to_string());
     let mut query = LogsQuery { function: Some(logs.what.clone()), status, ..LogsQuery::default() };
     // What comes is listened for before what there is is shown, so that nothing is between.

@@ -1,5 +1,6 @@
 //! The command line. [`serve`] runs a node. The other commands talk to the control API of one
-//! through [`mod@client`]; [`address`] says where it is, [`tls`] how it is reached from afar.
+//! through [`mod@client`]; [`mod@choice`] says which one, [`address`] where it is, [`tls`] how it is
+//! reached from afar. [`login`] keeps those that the user works with in [`contexts`].
 //!
 //! [`new`] begins a project, [`build`] builds one, and [`dev`] runs one while it is worked on, with
 //! [`watch`], which sees what changes. [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
@@ -21,16 +22,20 @@ macro_rules! say {
 mod address;
 mod build;
 mod bundle;
+mod choice;
 mod client;
+mod contexts;
 mod cron;
 mod dashboard;
 mod deploy;
 mod dev;
 mod domain;
 mod guide;
+mod hidden;
 mod invoke;
 mod jobs;
 mod kv;
+mod login;
 mod logs;
 mod native;
 mod new;
@@ -136,6 +141,12 @@ pub(crate) enum Command {
     Invoke(invoke::Invoke),
     /// Show what the node and its workers do
     Status(Show),
+    /// Keep a node that is elsewhere, and its token, so that commands ask it
+    Login(login::Login),
+    /// Forget a node and its token
+    Logout(login::Logout),
+    /// List the nodes that `login` has kept, and choose the one that commands ask
+    Context(login::ContextCommand),
     /// Show what an invocation or a function has logged
     Logs(logs::Logs),
     /// Watch what functions and workers do
@@ -249,6 +260,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Jobs(jobs) => client::block_on(jobs::run(jobs)),
         Command::Bundle(bundle) => client::block_on(bundle::run(bundle)),
         Command::Invoke(invoke) => client::block_on(invoke::run(invoke)),
+        Command::Login(wanted) => client::block_on(login::login(wanted)),
+        Command::Logout(wanted) => login::logout(wanted),
+        Command::Context(wanted) => login::context(wanted),
         Command::Status(show) => client::block_on(show::status(show)),
         Command::Logs(wanted) => client::block_on(logs::run(wanted)),
         Command::Top(top) => client::block_on(top::run(top)),

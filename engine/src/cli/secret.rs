@@ -4,7 +4,7 @@
 //! One line end at the end of what stdin gives is not part of the value, unless `--exact`; at a
 //! terminal, the value is one line, which is not shown. Owns no fds.
 
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _};
 use std::time::{Duration, UNIX_EPOCH};
 
 use abi::limits::SECRET_BYTES_MAX;
@@ -13,10 +13,10 @@ use api::endpoints::{ListSecrets, RemoveSecret, SetSecret};
 use api::secrets::ListedSecret;
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use super::client::Node;
+use super::hidden;
 use super::print::{print_json, table};
 use super::{Show, Target};
 use secrets::{check_key, check_value};
@@ -72,7 +72,7 @@ pub(super) async fn run(secret: Secret) -> anyhow::Result<()> {
         Secret::List { name, show } => list(&name, show).await,
         Secret::Remove { place, target } => {
             place.check()?;
-            Node::new(&target).call(RemoveSecret::at(&place.name, &place.key)).await?;
+            Node::new(&target)?.call(RemoveSecret::at(&place.name, &place.key)).await?;
             say!("removed the secret {} of {}", place.key, place.name);
             Ok(())
         }
@@ -85,7 +85,7 @@ async fn set(place: Place, exact: bool, target: &Target) -> anyhow::Result<()> {
     // The node looks again; here it costs nothing, and the value stays here.
     check_value(&value)?;
     let call = SetSecret::at(&place.name, &place.key);
-    Node::new(target).send_bytes(call, Bytes::copy_from_slice(&value)).await?;
+    Node::new(target)?.send_bytes(call, Bytes::copy_from_slice(&value)).await?;
     say!("set the secret {} of {}", place.key, place.name);
     Ok(())
 }
@@ -110,50 +110,14 @@ fn without_line_end(value: &[u8]) -> &[u8] {
 
 /// A line that is typed and not shown.
 async fn typed(place: &Place) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    let hidden = Hidden::begin()
-        .context("the terminal cannot be kept from showing what is typed; use a pipe")?;
-    eprint!("value of {} for {}: ", place.key, place.name);
-    let _ = io::stderr().flush();
-    let line = tokio::task::spawn_blocking(|| {
-        let mut line = Zeroizing::new(String::with_capacity(SECRET_BYTES_MAX));
-        io::stdin().read_line(&mut line).map(|_| line)
-    });
-    let line = tokio::select! {
-        line = line => line?.context("the terminal cannot be read")?,
-        _ = tokio::signal::ctrl_c() => {
-            drop(hidden);
-            eprintln!();
-            // As a shell tells it; the thread that reads would keep us.
-            std::process::exit(130);
-        }
-    };
-    drop(hidden);
-    eprintln!();
+    let question = format!("value of {} for {}", place.key, place.name);
+    let line = hidden::line(&question, SECRET_BYTES_MAX).await?;
     Ok(Zeroizing::new(without_line_end(line.as_bytes()).to_vec()))
-}
-
-/// A terminal that does not show what is typed, until this is dropped.
-struct Hidden(Termios);
-
-impl Hidden {
-    fn begin() -> nix::Result<Self> {
-        let before = tcgetattr(io::stdin())?;
-        let mut hidden = before.clone();
-        hidden.local_flags.remove(LocalFlags::ECHO);
-        tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &hidden)?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &self.0);
-    }
 }
 
 async fn list(name: &str, show: Show) -> anyhow::Result<()> {
     abi::name::check(name)?;
-    let answer = Node::new(&show.target).call(ListSecrets::at(name)).await?;
+    let answer = Node::new(&show.target)?.call(ListSecrets::at(name)).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());

@@ -37,7 +37,7 @@ pub(crate) struct Top {
 }
 
 pub(super) async fn run(top: Top) -> anyhow::Result<()> {
-    let node = Node::new(&top.target);
+    let node = Node::new(&top.target)?;
     // The first sample is taken before the screen is: that there is no node is said where it can be
     // read.
     let first = sample(&node).await?;
