@@ -13,7 +13,6 @@ mod tls;
 use std::process::ExitCode;
 
 use abi::huge_pages::{self, Pages};
-use clap::Parser as _;
 use host::log;
 
 /// Small allocations dominate here too.
@@ -30,7 +29,8 @@ fn main() -> ExitCode {
     }
     // Where that is refused, memory is only larger than it need be.
     let _ = huge_pages::set(Pages::Small);
-    let command = cli::Cli::parse().command;
+    cli::complete();
+    let command = cli::parse();
     let code = match cli::run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -18,22 +18,21 @@ pub(super) struct Variables {
     node: Option<String>,
     data: Option<PathBuf>,
     ca: Option<PathBuf>,
-    token: Option<String>,
+    token: Option<Token>,
 }
 
 impl Variables {
     /// Those of this process. An empty one counts as none.
     pub(super) fn read() -> Self {
         let text = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let path = |name| {
-            std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
-        };
+        let path =
+            |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Self {
             context: text("SOCKHOP_CONTEXT"),
             node: text("SOCKHOP_NODE"),
             data: path("SOCKHOP_DATA"),
             ca: path("SOCKHOP_CA"),
-            token: text(TOKEN_VARIABLE),
+            token: text(TOKEN_VARIABLE).map(Token),
         }
     }
 }
@@ -128,9 +127,8 @@ pub(super) fn choose(
     } else if variables.node.is_some() && variables.context.is_some() {
         Err(ChoiceError::Both)
     } else if let Some(text) = &variables.node {
-        let address: Address = text
-            .parse()
-            .map_err(|reason| ChoiceError::Node { text: text.clone(), reason })?;
+        let address: Address =
+            text.parse().map_err(|reason| ChoiceError::Node { text: text.clone(), reason })?;
         of_address(&address, Reason::Variable("SOCKHOP_NODE"))
     } else if let Some(name) = &variables.context {
         of_context(name, "by the variable SOCKHOP_CONTEXT".to_owned())
@@ -140,7 +138,7 @@ pub(super) fn choose(
         let contexts = contexts()?;
         match contexts.current.clone() {
             Some(name) => {
-                let by = "in use; `sockhop context use` changes that".to_owned();
+                let by = "in use by `sockhop context use`".to_owned();
                 context(&contexts, &name, by, target, variables)
             }
             None => Ok(local(target, variables, Reason::OnThisMachine)),
@@ -193,7 +191,7 @@ fn at(
     let own = known.and_then(|(_, context)| context.certificates.clone());
     let ca = target.ca.as_ref().or(variables.ca.as_ref());
     let given = variables.token.clone();
-    let given = given.map(|token| (Token(token), format!("the variable {TOKEN_VARIABLE}")));
+    let given = given.map(|token| (token, format!("the variable {TOKEN_VARIABLE}")));
     let of_context =
         known.map(|(name, context)| (context.token.clone(), format!("the context {name:?}")));
     Choice {
@@ -241,7 +239,7 @@ mod tests {
             told(&chosen(target, variables, current))
         };
         assert_eq!(say(&target, &variables, LOCAL), "-, found on this machine");
-        let in_use = "in use; `sockhop context use` changes that";
+        let in_use = "in use by `sockhop context use`";
         assert_eq!(
             say(&target, &variables, "one"),
             format!("https://one, the context \"one\", {in_use}")
@@ -280,7 +278,7 @@ mod tests {
     #[test]
     fn a_context_has_its_own_token_and_a_known_url_has_that_of_its_context() {
         let variables = Variables {
-            token: Some("of-another".to_owned()),
+            token: Some(Token("of-another".to_owned())),
             ca: Some("/ca".into()),
             ..Variables::default()
         };

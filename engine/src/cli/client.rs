@@ -151,11 +151,6 @@ impl Node {
         }
     }
 
-    /// Whether the user has said nothing of which node is meant.
-    pub(super) fn is_found(&self) -> bool {
-        matches!(self.choice.reason, Reason::OnThisMachine | Reason::Own)
-    }
-
     /// Adds to an error which node was asked, and why that one.
     pub(super) fn asked(&self, error: anyhow::Error) -> anyhow::Error {
         match self.choice.reason {
@@ -255,7 +250,8 @@ impl Node {
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
         B: Send + Unpin + 'static,
     {
-        let remote = self.choice.address.as_ref().filter(|address| !matches!(address, Address::Socket(_)));
+        let remote =
+            self.choice.address.as_ref().filter(|address| !matches!(address, Address::Socket(_)));
         let credential = remote.map(|address| self.credential(address)).transpose()?;
         let stream = self.connect().await?;
         let (mut sender, connection) =

@@ -72,7 +72,7 @@ pub(super) enum ContextsError {
     Unknown { path: PathBuf, reason: String },
     #[error("the contexts in {path:?} cannot be written: {source}")]
     Unwritten { path: PathBuf, source: io::Error },
-    #[error("there is no context {name:?}; there are {there}; `sockhop login URL` adds one")]
+    #[error("there is no context {name:?}, only {there}; `sockhop login URL` adds one")]
     NotThere { name: String, there: String },
     #[error(
         "{0:?} cannot be a context's name: expected letters, digits and .-_:[], and not {LOCAL:?}, which is the node on this \
@@ -94,10 +94,8 @@ impl Contexts {
         let read = file.take(FILE_BYTES_MAX).read_to_string(&mut text);
         read.map_err(|error| unreadable(error.into()))?;
         // Its own message would show the line, in which a token may stand.
-        toml::from_str(&text).map_err(|error| ContextsError::Unknown {
-            path,
-            reason: error.message().to_owned(),
-        })
+        toml::from_str(&text)
+            .map_err(|error| ContextsError::Unknown { path, reason: error.message().to_owned() })
     }
 
     /// Writes the file: whole, or as it was before.
@@ -154,8 +152,7 @@ impl Contexts {
     }
 
     fn not_there(&self, name: &str) -> ContextsError {
-        let there: Vec<&str> =
-            self.all.keys().map(String::as_str).chain([LOCAL]).collect();
+        let there: Vec<&str> = self.all.keys().map(String::as_str).chain([LOCAL]).collect();
         ContextsError::NotThere { name: name.to_owned(), there: there.join(", ") }
     }
 }

@@ -19,8 +19,10 @@ pub(crate) enum Command {
     /// Have a function be rung by a schedule: a POST to it, whenever it is due
     Add(Box<Add>),
     /// List all schedules, when they are due next, and what came of the last run
+    #[command(visible_alias = "ls")]
     List(Show),
     /// Remove a schedule
+    #[command(visible_alias = "rm")]
     Remove {
         /// As `cron list` shows it
         id: String,

@@ -13,6 +13,7 @@ use super::{Show, Target};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List asynchronous invocations, the newest last
+    #[command(visible_alias = "ls")]
     List(List),
     /// Show one
     Show {

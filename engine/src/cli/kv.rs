@@ -218,7 +218,7 @@ async fn send(
     let call = SetStateEntries::at(&of.function).with(&BucketQuery { bucket: of.bucket.clone() });
     match node.send(call, &NewEntries { entries }).await {
         Ok(_) => Ok(count),
-        Err(error) if before > 0 => bail!("{error} ({before} keys before that were set)"),
+        Err(error) if before > 0 => bail!("after {before} keys that were set: {error}"),
         Err(error) => Err(error),
     }
 }

@@ -4,7 +4,7 @@
 use std::io::{self, Write as _};
 
 use abi::invocation_id::InvocationId;
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use api::endpoints::{GetInvocation, GetLogs};
 use api::logs::{Entries, Entry, FROM_EVENT, LIMIT_MAX, LogsQuery, MISSED_EVENT};
 use bytes::Bytes;
@@ -236,10 +236,8 @@ impl Events {
         let response = node.request(Method::GET, call.path(), &[], Bytes::new()).await?;
         if !response.status().is_success() {
             let bytes = response.into_body().collect().await?.to_bytes();
-            bail!(
-                "{}",
-                reason(&bytes).unwrap_or_else(|| "the node does not tell what comes".to_owned())
-            );
+            let why = reason(&bytes).unwrap_or_else(|| "the node does not tell what comes".into());
+            return Err(node.asked(anyhow!(why)));
         }
         Ok(Self { body: response.into_body(), text: Vec::new() })
     }

@@ -4,13 +4,16 @@
 //!
 //! [`new`] begins a project, [`build`] builds one, and [`dev`] runs one while it is worked on, with
 //! [`watch`], which sees what changes. [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
-//! is, [`native`] makes a zip of a folder, [`urls`] where it can be called. [`show`] prints what
+//! is, [`native`] makes a zip of a folder, [`urls`] where it can be called; [`environment`] and
+//! [`env_file`] are parts of that. [`mod@set`] changes options of a function that is there,
+//! [`diff`] says what differs, as [`changed`] prints it. [`show`] prints what
 //! there is, [`mod@invoke`] calls a function, [`remove`] removes one and restores it, [`versions`]
 //! is for versions and aliases, [`secret`] for secrets, [`kv`] for state, [`domain`] for hosts,
 //! [`cron`] for schedules, [`jobs`] for asynchronous invocations, [`mod@bundle`] for other
 //! platforms, [`logs`] prints what was logged, [`mod@top`] shows it as it changes,
 //! [`mod@dashboard`] has a browser do so, and [`guide`] shows the manual. [`shell`] is for
-//! packagers, [`mod@print`] what commands print with.
+//! packagers, [`mod@complete`] what shells offer, [`examples`] stand in each help, and
+//! [`mod@print`] is what commands print with, [`hidden`] what they ask with.
 //!
 //! Names and defaults are part of what users rely on (see the guide). Owns no fds.
 
@@ -22,14 +25,20 @@ macro_rules! say {
 mod address;
 mod build;
 mod bundle;
+mod changed;
 mod choice;
 mod client;
+mod complete;
 mod contexts;
 mod cron;
 mod dashboard;
 mod deploy;
 mod dev;
+mod diff;
 mod domain;
+mod env_file;
+mod environment;
+mod examples;
 mod guide;
 mod hidden;
 mod invoke;
@@ -45,6 +54,7 @@ mod project;
 mod remove;
 mod secret;
 mod serve;
+mod set;
 mod shell;
 mod show;
 mod tls;
@@ -58,9 +68,10 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use abi::function::Kind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use self::address::Target;
+pub(crate) use self::complete::complete;
 use compile::child::{self, Files, Processor};
 use host::log;
 
@@ -81,6 +92,17 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// The command line, with examples and with what shells complete it by.
+fn command() -> clap::Command {
+    complete::with_completions(examples::with_examples(Cli::command()))
+}
+
+/// Reads the command line of this process. What is wrong with it, and help, ends the process.
+pub(crate) fn parse() -> Command {
+    let matches = command().get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a node
@@ -89,6 +111,10 @@ pub(crate) enum Command {
     CheckConfig(serve::CheckConfig),
     /// Deploy a WebAssembly file or a native program as a function
     Deploy(Box<deploy::Deploy>),
+    /// Change options of a function that is there
+    Set(Box<set::Set>),
+    /// Show what differs between versions, or between a project and what is deployed
+    Diff(diff::Diff),
     /// Begin a function: a folder with a program, its sockhop.toml, and how to go on
     New(new::New),
     /// Build a project, as its sockhop.toml says
@@ -96,6 +122,7 @@ pub(crate) enum Command {
     /// Run a project while it is worked on, built and deployed anew at each change
     Dev(dev::Dev),
     /// List the functions of the node
+    #[command(visible_alias = "ls")]
     List(show::List),
     /// Show one function
     Inspect {
@@ -105,6 +132,7 @@ pub(crate) enum Command {
         show: Show,
     },
     /// Remove a function with all its versions and secrets
+    #[command(visible_alias = "rm")]
     Remove(remove::Remove),
     /// Bring a removed function back, within a day
     Restore(remove::Restore),
@@ -140,6 +168,7 @@ pub(crate) enum Command {
     /// Call a function
     Invoke(invoke::Invoke),
     /// Show what the node and its workers do
+    #[command(visible_alias = "ps")]
     Status(Show),
     /// Keep a node that is elsewhere, and its token, so that commands ask it
     Login(login::Login),
@@ -244,6 +273,8 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Build(wanted) => client::block_on(async { Ok(build::run(wanted).await?) }),
         Command::Dev(wanted) => client::block_on(dev::run(wanted)),
         Command::Deploy(deploy) => client::block_on(deploy::run(*deploy)),
+        Command::Set(set) => client::block_on(set::run(*set)),
+        Command::Diff(diff) => client::block_on(diff::run(diff)),
         Command::List(show) => client::block_on(show::list(show)),
         Command::Inspect { name, show } => client::block_on(show::inspect(name, show)),
         Command::Remove(remove) => client::block_on(remove::run(remove)),

@@ -30,6 +30,7 @@ pub(crate) enum Alias {
     /// Have a name mean a version, or several by weight; with an environment of its own
     Set(Set),
     /// Remove an alias; the versions that it means stay
+    #[command(visible_alias = "rm")]
     Remove {
         /// NAME@ALIAS
         alias: String,
@@ -37,6 +38,7 @@ pub(crate) enum Alias {
         target: Target,
     },
     /// List what the aliases of a function mean
+    #[command(visible_alias = "ls")]
     List {
         /// The function
         name: String,
@@ -57,7 +59,7 @@ pub(crate) struct Set {
     weights: Vec<(String, u32)>,
     /// An environment variable laid over the version's own, instead of all that were there
     /// (repeatable)
-    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    #[arg(long, short = 'e', value_name = "NAME=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
     /// A value that the function reads through wasi:config/store, in the same way (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]

@@ -94,7 +94,7 @@ async fn watch(
                 figures = Figures::between(Some(&before), &now);
                 (before, choice.trouble) = (now, None);
             }
-            Err(error) => choice.trouble = Some(error.to_string()),
+            Err(error) => choice.trouble = error.to_string().lines().next().map(str::to_owned),
         }
     }
 }
