@@ -10,13 +10,10 @@ mod node;
 mod reconfigure;
 mod tls;
 
-use std::borrow::Cow;
 use std::process::ExitCode;
 
 use abi::huge_pages::{self, Pages};
-use clap::Parser as _;
-use clap::error::{ContextKind, ContextValue};
-use host::{log, userinfo};
+use host::log;
 
 /// Small allocations dominate here too.
 #[global_allocator]
@@ -32,8 +29,9 @@ fn main() -> ExitCode {
     }
     // Where that is refused, memory is only larger than it need be.
     let _ = huge_pages::set(Pages::Small);
-    let cli = cli::Cli::try_parse().unwrap_or_else(|error| without_credentials(error).exit());
-    let code = match cli::run(cli.command) {
+    cli::complete();
+    let command = cli::parse();
+    let code = match cli::run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::say_failure(&whole(&error));
@@ -43,21 +41,6 @@ fn main() -> ExitCode {
     };
     log::end();
     code
-}
-
-/// A mistake in the arguments, which it quotes, without what opens doors.
-fn without_credentials(mut error: clap::Error) -> clap::Error {
-    let hidden = |(kind, value): (ContextKind, &ContextValue)| match value {
-        ContextValue::String(text) => match userinfo::hide(text) {
-            Cow::Owned(hidden) => Some((kind, hidden)),
-            Cow::Borrowed(_) => None,
-        },
-        _ => None,
-    };
-    for (kind, text) in error.context().filter_map(hidden).collect::<Vec<_>>() {
-        error.insert(kind, ContextValue::String(text));
-    }
-    error
 }
 
 /// An error with its causes, each said once: many messages already quote theirs.

@@ -63,7 +63,8 @@ pub fn binaries_with_worker(worker: &str) -> TempDir {
     folder
 }
 
-/// Returns the command `sockhop` without the variables that could point it to another node.
+/// Returns the command `sockhop` without the variables and the contexts that could point it to
+/// another node.
 pub fn sockhop() -> Command {
     sockhop_in(&binaries())
 }
@@ -75,6 +76,7 @@ fn sockhop_in(folder: &Path) -> Command {
     {
         command.env_remove(name);
     }
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command
 }
 

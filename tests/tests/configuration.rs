@@ -400,26 +400,11 @@ fn commands(above: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn completions_are_scripts_of_each_shell_without_what_is_internal() {
+fn completions_are_scripts_of_each_shell_that_ask_the_binary() {
     let folder = TempDir::new().unwrap();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = node::run(["completions", shell]).expect_code(0).stdout;
-        for word in ["check-config", "head-timeout", "deploy"] {
-            assert!(script.contains(word), "{shell}: {word}");
-        }
-        // As each of the shells offers a command; texts have the word, too.
-        let offered = |command: &str| {
-            let ways = [
-                format!("__{command}"),
-                format!("'{command}:"),
-                format!("\"{command}\""),
-                format!("cand {command} "),
-                format!("'{command}'"),
-            ];
-            ways.iter().any(|way| script.contains(way.as_str()))
-        };
-        assert!(offered("deploy"), "{shell}: this test does not know how it offers commands");
-        assert!(!offered("compile"), "{shell}: an internal command is offered");
+        assert!(script.contains("SOCKHOP_COMPLETE") && script.contains("sockhop"), "{shell}");
         if shell == "bash" {
             let file = folder.path().join("sockhop.bash");
             fs::write(&file, script).unwrap();

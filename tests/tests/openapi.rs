@@ -56,6 +56,7 @@ fn filled(path: &str) -> String {
     let values = [
         ("name", "hello"),
         ("alias", "staging"),
+        ("version", "v1"),
         ("key", "KEY"),
         ("id", "1"),
         ("path", "x"),

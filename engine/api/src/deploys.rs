@@ -28,6 +28,24 @@ impl Default for DeployQuery {
     }
 }
 
+/// What is done with the options of a function that is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct OptionsQuery {
+    /// Whether the version becomes active.
+    pub activate: bool,
+    /// Whether it has to answer a request before it does.
+    pub trial: bool,
+    /// Whether it is only told what would become of it.
+    pub dry_run: bool,
+}
+
+impl Default for OptionsQuery {
+    fn default() -> Self {
+        Self { activate: true, trial: true, dry_run: false }
+    }
+}
+
 /// A version that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeployedVersion {
@@ -55,6 +73,12 @@ pub struct VersionBefore {
     pub version: String,
     /// The version's number, as in `v12`.
     pub number: u32,
+    /// The SHA-256 of its file, in hexadecimal. Empty if the node does not say.
+    #[serde(default)]
+    pub artefact: String,
+    /// The size of its file.
+    #[serde(default)]
+    pub artefact_bytes: u64,
 }
 
 /// An option that a version has otherwise than the version before it, as people read it.

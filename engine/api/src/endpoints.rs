@@ -3,10 +3,10 @@
 
 use crate::bundles::BundleQuery;
 use crate::cron::{CronOptions, CronRun, ListedCron};
-use crate::deploys::{DeployProgress, DeployQuery, DeployedVersion};
+use crate::deploys::{DeployProgress, DeployQuery, DeployedVersion, OptionsQuery};
 use crate::domains::{DomainQuery, DomainTarget, ListedDomain};
 use crate::endpoint::{AnswerBody, AnyObject, Call, Description, Endpoint, Method, RequestBody};
-use crate::functions::{Aliases, Function, InspectedFunction};
+use crate::functions::{Aliases, Function, InspectedFunction, VersionDetails};
 use crate::jobs::{Job, JobsQuery, Submitted};
 use crate::kv::{BucketQuery, EntriesPage, KeyQuery, KeysPage, NewEntries, PageQuery};
 use crate::logs::{Entries, LogsQuery, OneInvocation};
@@ -81,6 +81,9 @@ endpoints! {
     /// Deploys a version of a function.
     Deploy = Put "/v1/functions/{name}" (name), DeployQuery,
         DeployForm Options => Created DeployedVersion;
+    /// Makes a version of a function with other options and the same file, if they are others.
+    SetOptions = Post "/v1/functions/{name}/options" (name), OptionsQuery,
+        Json Options => Json DeployedVersion;
     /// Shows how far a deploy is that was sent with an id of its client's.
     GetDeploy = Get "/v1/deploys/{id}" (id), (), Nothing () => Json DeployProgress;
     /// Removes a function. If it can be restored, the answer says until when.
@@ -94,6 +97,9 @@ endpoints! {
     /// Lists the versions of a function, the newest first.
     ListVersions = Get "/v1/functions/{name}/versions" (name), (),
         Nothing () => Json Vec<ListedVersion>;
+    /// Shows one version of a function, which may be named by its number or its id.
+    GetVersion = Get "/v1/functions/{name}/versions/{version}" (name, version), (),
+        Nothing () => Json VersionDetails;
     /// Has a function's bare name mean the version that was active before, or another one.
     RollBack = Post "/v1/functions/{name}/rollback" (name), (), Json Rollback => Json Alias;
     /// Lists the aliases of a function, by name.

@@ -18,6 +18,7 @@
 pub mod bundles;
 pub mod cron;
 pub mod deploys;
+pub mod difference;
 pub mod domains;
 pub mod endpoint;
 pub mod endpoints;

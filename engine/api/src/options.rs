@@ -80,6 +80,22 @@ pub struct Options {
     #[schemars(description = "Ignored likewise: they are sent with the function.")]
     #[cfg_attr(feature = "clap", arg(skip))]
     pub assets: Option<Assets>,
+    /// A file with environment variables, NAME=VALUE a line (repeatable; later ones count before
+    /// earlier ones, and --env before them)
+    #[serde(skip_serializing)]
+    #[schemars(description = "Ignored likewise: its variables are sent with the others.")]
+    #[cfg_attr(feature = "clap", arg(long = "env-file", value_name = "FILE"))]
+    pub env_files: Vec<PathBuf>,
+    /// The hosts that the function is found by.
+    #[serde(skip_serializing)]
+    #[schemars(description = "Ignored likewise: see `SetDomain`.")]
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub domains: Vec<String>,
+    /// The context whose node it is deployed to.
+    #[serde(skip_serializing)]
+    #[schemars(description = "Ignored likewise: it says which node is asked.")]
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub context: Option<String>,
     /// How the file is built, a table `[build]`.
     #[serde(skip_serializing)]
     #[schemars(description = "Ignored likewise: it is built where it is deployed from.")]
@@ -120,7 +136,7 @@ pub struct Options {
     /// An environment variable for the function (repeatable)
     #[serde(deserialize_with = "read_pairs", serialize_with = "write_pairs")]
     #[schemars(description = "Environment variables.", with = "BTreeMap<String, String>")]
-    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME=VALUE", value_parser = pair))]
+    #[cfg_attr(feature = "clap", arg(long, short = 'e', value_name = "NAME=VALUE", value_parser = pair))]
     pub env: Vec<(String, String)>,
     /// A value that the function reads through wasi:config/store (repeatable)
     #[serde(deserialize_with = "read_pairs", serialize_with = "write_pairs")]
@@ -371,6 +387,9 @@ impl Options {
             build: self.build.or(file.build),
             cron: if self.cron.is_empty() { file.cron } else { self.cron },
             layers: if self.layers.is_empty() { file.layers } else { self.layers },
+            env_files: if self.env_files.is_empty() { file.env_files } else { self.env_files },
+            domains: list(self.domains, file.domains),
+            context: self.context.or(file.context),
             fresh_options: self.fresh_options || file.fresh_options,
             unset: list(self.unset, file.unset),
             kind: self.kind.or(file.kind),

@@ -265,7 +265,8 @@ fn json_is_read_as_people_write_it() {
 fn every_option_can_be_unset() {
     let definition = Options::augment_args(Command::new("deploy"));
     // The files are sent with each deploy, and so are not kept from the one before.
-    let not = ["name", "kind", "layers", "entry", "single_page", "fresh_options", "unset"];
+    let not =
+        ["name", "kind", "layers", "env_files", "entry", "single_page", "fresh_options", "unset"];
     let keys = definition.get_arguments().filter(|arg| !not.contains(&arg.get_id().as_str()));
     let keys: Vec<String> = keys.filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
     assert!(keys.len() > 15, "{keys:?}");

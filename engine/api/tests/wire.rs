@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
 use api::cron::{CronOptions, CronRun, ListedCron};
-use api::deploys::{DeployProgress, DeployedVersion};
+use api::deploys::{DeployProgress, DeployedVersion, OptionsQuery};
 use api::domains::{DomainQuery, DomainTarget, ListedDomain};
 use api::errors::ErrorAnswer;
 use api::functions::{Function, InspectedFunction};
@@ -124,7 +124,8 @@ fn state() {
 #[test]
 fn deploys() {
     let change = json!({ "option": "memory", "from": "64.0 MiB", "to": "32.0 MiB" });
-    let before = json!({ "version": "018f", "number": 1 });
+    let before = json!({ "version": "018f", "number": 1, "artefact": "00", "artefact_bytes": 1 });
+    same::<OptionsQuery>(json!({ "activate": true, "trial": false, "dry-run": true }));
     for (before, changed) in [(Value::Null, json!([])), (before, json!([change]))] {
         let more = json!({
             "before": before, "options_kept": false, "changed": changed, "notes": ["n"],

@@ -24,7 +24,7 @@ pub(super) fn inspected(of: &Function) -> Option<InspectedFunction> {
 }
 
 /// Returns a version with all its options.
-pub(super) fn version(of: &Manifest) -> VersionDetails {
+pub fn version(of: &Manifest) -> VersionDetails {
     VersionDetails {
         name: of.name.clone(),
         version: of.version.clone(),

@@ -20,7 +20,7 @@
     reason = "names of fields say what they are, and each variant of an error has its sentence"
 )]
 
-mod answers;
+pub mod answers;
 mod call;
 mod control;
 pub mod cron;

@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use api::endpoints::{
     AddCron, CancelJob, Deploy, GetBundle, GetDeploy, GetFunction, GetInvocation, GetJob, GetLogs,
-    GetOpenApi, GetStateValue, GetStatus, GetTop, INVOKE_PATHS, ListAliases, ListCron, ListDomains,
-    ListFunctions, ListJobs, ListRemoved, ListSecrets, ListStateEntries, ListStateKeys,
-    ListVersions, RemoveAlias, RemoveCron, RemoveDomain, RemoveFunction, RemoveSecret,
-    RemoveStateKey, RestoreFunction, RetryJob, RollBack, RunCron, SUBMIT_PATHS, SetAlias,
-    SetDomain, SetProjectCron, SetSecret, SetStateEntries, SetStateValue,
+    GetOpenApi, GetStateValue, GetStatus, GetTop, GetVersion, INVOKE_PATHS, ListAliases, ListCron,
+    ListDomains, ListFunctions, ListJobs, ListRemoved, ListSecrets, ListStateEntries,
+    ListStateKeys, ListVersions, RemoveAlias, RemoveCron, RemoveDomain, RemoveFunction,
+    RemoveSecret, RemoveStateKey, RestoreFunction, RetryJob, RollBack, RunCron, SUBMIT_PATHS,
+    SetAlias, SetDomain, SetOptions, SetProjectCron, SetSecret, SetStateEntries, SetStateValue,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
@@ -101,6 +101,8 @@ pub async fn serve(listener: UnixListener, remote: Remote, control: Arc<Control>
         .serve(RestoreFunction, functions::restore)
         .serve(GetBundle, bundles::program)
         .serve(ListVersions, versions::versions)
+        .serve(GetVersion, versions::version)
+        .serve(SetOptions, deploys::set_options)
         .serve(RollBack, versions::roll_back)
         .serve(ListAliases, versions::aliases)
         .serve(SetAlias, versions::set_alias)

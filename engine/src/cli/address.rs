@@ -1,5 +1,5 @@
 //! Where a node is: the address that `--node` gives, or the first data folder that exists; and why
-//! none answers there. Owns no fds.
+//! none answers there. [`super::choice`] says which of them counts. Owns no fds.
 
 use std::fmt;
 use std::io;
@@ -10,38 +10,43 @@ use clap::Args;
 use nix::unistd::{Uid, User};
 
 /// Data folders that are looked at when none is given, in this order.
-const DATA_FOLDERS: [&str; 2] = ["./sockhop-data", "/var/lib/sockhop"];
+pub(super) const DATA_FOLDERS: [&str; 2] = ["./sockhop-data", "/var/lib/sockhop"];
 /// The control socket in a data folder.
 const SOCKET: &str = "control.sock";
 /// The port of an `https` URL without one (RFC 9110 4.2.2).
 const HTTPS_PORT: u16 = 443;
 
-/// Which node a command talks to.
-#[derive(Debug, Clone, Args)]
+/// Which node a command talks to, as far as the command says.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Which node")]
 pub(crate) struct Target {
-    /// The node's data folder (default: ./sockhop-data if it exists, else /var/lib/sockhop)
-    #[arg(long, env = "SOCKHOP_DATA", hide_env_values = true, value_name = "DIR")]
+    /// A node that `sockhop login` has kept, or local for the one on this machine (or
+    /// SOCKHOP_CONTEXT)
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["data", "node"])]
+    pub(super) context: Option<String>,
+    /// The node's data folder, or SOCKHOP_DATA (default: the context in use, else ./sockhop-data if
+    /// it exists, else /var/lib/sockhop)
+    #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
-    /// The node's control socket, or the URL of its admin listener, instead of the socket in its
-    /// data folder
-    #[arg(long, env = "SOCKHOP_NODE", hide_env_values = true, value_name = "SOCKET|URL")]
+    /// The URL of the node's admin listener, or its control socket (or SOCKHOP_NODE)
+    #[arg(long, value_name = "URL|SOCKET")]
     pub(super) node: Option<Address>,
-    /// A PEM file with the certificates to trust for an https:// URL, instead of the system's
-    #[arg(long, env = "SOCKHOP_CA", hide_env_values = true, value_name = "FILE")]
+    /// A PEM file with the certificates to trust for an https:// URL, instead of the system's (or
+    /// SOCKHOP_CA)
+    #[arg(long, value_name = "FILE")]
     pub(super) ca: Option<PathBuf>,
+    /// The context that a project names, and where it does.
+    #[arg(skip)]
+    pub(super) project: Option<(String, String)>,
+    /// Whether the command has started the node itself.
+    #[arg(skip)]
+    pub(super) own: bool,
 }
 
 impl Target {
-    /// The node whose data folder this is.
-    pub(super) fn of_data(folder: PathBuf) -> Self {
-        Self { data: Some(folder), node: None, ca: None }
-    }
-
-    /// The data folders that may be the node's.
-    pub(super) fn folders(&self) -> Vec<PathBuf> {
-        self.data
-            .as_ref()
-            .map_or_else(|| DATA_FOLDERS.map(PathBuf::from).to_vec(), |data| vec![data.clone()])
+    /// The node that this command has started in its data folder.
+    pub(super) fn own(folder: PathBuf) -> Self {
+        Self { data: Some(folder), own: true, ..Self::default() }
     }
 }
 

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::Command;
 
-use super::project::{self, Builds, ProjectError};
+use super::project::{self, Builds, ProjectError, Wanted};
 
 #[derive(Debug, Args)]
 pub(crate) struct Build {
@@ -21,6 +21,9 @@ pub(crate) struct Build {
     /// Of several functions in it, the only one to build
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Build as the table [environment.NAME] has it
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
 }
 
 /// Why something is not built.
@@ -56,7 +59,8 @@ impl Drop for Group {
 /// Builds what the command line names.
 pub(super) async fn run(build: Build) -> Result<(), BuildError> {
     let folder = build.folder.unwrap_or_else(|| ".".into());
-    match project::builds(&folder, build.name.as_deref())? {
+    let (name, environment) = (build.name.as_deref(), build.environment.as_deref());
+    match project::builds(&folder, Wanted { name, environment })? {
         Some(found) if !found.builds.is_empty() => all(&found).await,
         _ => Err(BuildError::Nothing(folder)),
     }

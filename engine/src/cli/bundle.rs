@@ -68,7 +68,7 @@ pub(super) async fn run(bundle: Bundle) -> anyhow::Result<()> {
     check_called(&name)?;
     let (function, reference) = split(&name);
     let query = BundleQuery { reference: reference.map(str::to_owned) };
-    let program = Node::new(&target).file(GetBundle::at(function).with(&query)).await?;
+    let program = Node::new(&target)?.file(GetBundle::at(function).with(&query)).await?;
     let packed = pack(platform, &Contents { name: function, executable: &program })?;
     let path = output.unwrap_or_else(|| match &packed {
         Packed::File { name, .. } | Packed::Folder { name, .. } => name.into(),

@@ -12,7 +12,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
 use abi::problem::INVOCATION_ID_HEADER;
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use api::deploys::{DeployedVersion, ID_HEADER};
 use api::endpoint::{self, Call, Endpoint};
 use api::endpoints::Deploy;
@@ -31,14 +31,13 @@ use tokio::net::{TcpStream, UnixStream};
 use uuid::Uuid;
 
 use super::address::{Address, Attempt, NoNode, Target, existing, socket};
+use super::choice::{Choice, Reason, TOKEN_VARIABLE, Variables, choose};
+use super::contexts::{Contexts, Token};
 use super::tls;
 use control::token;
 
 /// Why an answer is not understood.
 pub(super) const OTHER_BUILD: &str = "the node is of another build than this command, and its answer is not understood; install both from one";
-
-/// What a client of the admin listener has its token in, instead of the node's data folder.
-const TOKEN_VARIABLE: &str = "SOCKHOP_TOKEN";
 
 /// Every kind of connection.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -60,10 +59,7 @@ pub(super) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> an
 
 /// A node to talk to.
 pub(super) struct Node {
-    /// None is the control socket in the first of `folders` that exists.
-    address: Option<Address>,
-    folders: Vec<PathBuf>,
-    ca: Option<PathBuf>,
+    choice: Choice,
 }
 
 /// A body, and how much of it has been taken by the connection.
@@ -117,12 +113,56 @@ struct Credential {
 }
 
 impl Node {
-    pub(super) fn new(target: &Target) -> Self {
-        Self { address: target.node.clone(), folders: target.folders(), ca: target.ca.clone() }
+    /// The node that `target` means.
+    pub(super) fn new(target: &Target) -> anyhow::Result<Self> {
+        Ok(Self { choice: choose(target, &Variables::read(), Contexts::read)? })
+    }
+
+    /// The node at `address`, for who has its token.
+    pub(super) fn with_token(address: &Address, token: Token, trust: tls::Trust) -> Self {
+        let choice = Choice {
+            address: Some(address.clone()),
+            folders: Vec::new(),
+            trust,
+            token: Some((token, "what was given".to_owned())),
+            reason: Reason::Own,
+        };
+        Self { choice }
+    }
+
+    /// Where the node is, and why it is the one that is asked.
+    pub(super) fn whereabouts(&self) -> String {
+        let place = match &self.choice.address {
+            Some(address) => address.to_string(),
+            None => {
+                let folder = existing(&self.choice.folders).or(self.choice.folders.first());
+                folder.map(|folder| format!("the node in {}", folder.display())).unwrap_or_default()
+            }
+        };
+        format!("{place}, {}", self.choice.reason)
+    }
+
+    /// The host of the node, if it is reached by its address.
+    pub(super) fn host(&self) -> Option<&str> {
+        match self.choice.address.as_ref()? {
+            Address::Socket(_) => None,
+            Address::Https(host, _) => Some(host),
+            Address::Http(authority) => authority.rsplit_once(':').map(|(host, _)| host),
+        }
+    }
+
+    /// Adds to an error which node was asked, and why that one.
+    pub(super) fn asked(&self, error: anyhow::Error) -> anyhow::Error {
+        match self.choice.reason {
+            Reason::Own => error,
+            // It tells all places itself.
+            Reason::OnThisMachine if error.is::<NoNode>() => error,
+            _ => anyhow!("{error:#}\nasked: {}", self.whereabouts()),
+        }
     }
 
     async fn connect(&self) -> anyhow::Result<Box<dyn Stream>> {
-        Ok(match &self.address {
+        Ok(match &self.choice.address {
             None => Box::new(self.connect_to_folder().await?),
             Some(Address::Socket(path)) => {
                 let refused = |source| NoNode::Socket { path: path.clone(), source };
@@ -131,17 +171,17 @@ impl Node {
             Some(address @ Address::Http(authority)) => Box::new(tcp(address, authority).await?),
             Some(address @ Address::Https(host, port)) => {
                 let stream = tcp(address, &format!("{host}:{port}")).await?;
-                Box::new(tls::connect(host, self.ca.as_deref(), stream).await?)
+                Box::new(tls::connect(host, &self.choice.trust, stream).await?)
             }
         })
     }
 
     async fn connect_to_folder(&self) -> Result<UnixStream, NoNode> {
         let mut attempts = Vec::new();
-        for folder in &self.folders {
+        for folder in &self.choice.folders {
             let connected = UnixStream::connect(socket(folder)).await;
             match connected {
-                Ok(stream) if existing(&self.folders) == Some(folder) => return Ok(stream),
+                Ok(stream) if existing(&self.choice.folders) == Some(folder) => return Ok(stream),
                 connected => {
                     attempts.push(Attempt { folder: folder.clone(), error: connected.err() })
                 }
@@ -152,14 +192,17 @@ impl Node {
 
     /// The token for the node at `address`.
     fn credential(&self, address: &Address) -> anyhow::Result<Credential> {
-        let (token, source) = match std::env::var(TOKEN_VARIABLE) {
-            Ok(token) => (token, format!("the variable {TOKEN_VARIABLE}")),
-            Err(_) => {
+        let (token, source) = match &self.choice.token {
+            Some((token, source)) => (token.0.clone(), source.clone()),
+            None => {
                 let paths: Vec<PathBuf> =
-                    self.folders.iter().map(|folder| token::path(folder)).collect();
+                    self.choice.folders.iter().map(|folder| token::path(folder)).collect();
                 let path = existing(&paths).or(paths.first()).cloned().unwrap_or_default();
                 let token = std::fs::read_to_string(&path).with_context(|| {
-                    format!("no token for {address}: set {TOKEN_VARIABLE}, or --data to the node's folder ({path:?} cannot be read)")
+                    format!(
+                        "no token for {address}: log in with `sockhop login {address}`, set {TOKEN_VARIABLE}, or --data to \
+                         the node's folder ({path:?} cannot be read)"
+                    )
                 })?;
                 (token, format!("{path:?}"))
             }
@@ -193,7 +236,22 @@ impl Node {
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
         B: Send + Unpin + 'static,
     {
-        let remote = self.address.as_ref().filter(|address| !matches!(address, Address::Socket(_)));
+        self.pass(method, path, headers, body).await.map_err(|error| self.asked(error))
+    }
+
+    async fn pass<B>(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: B,
+    ) -> anyhow::Result<Response<Incoming>>
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+        B: Send + Unpin + 'static,
+    {
+        let remote =
+            self.choice.address.as_ref().filter(|address| !matches!(address, Address::Socket(_)));
         let credential = remote.map(|address| self.credential(address)).transpose()?;
         let stream = self.connect().await?;
         let (mut sender, connection) =
@@ -277,8 +335,8 @@ impl Node {
             return Ok(bytes);
         }
         match reason(&bytes) {
-            Some(error) => bail!("{error}"),
-            None => bail!("the node answered {status}"),
+            Some(error) => Err(self.asked(anyhow!(error))),
+            None => Err(self.asked(anyhow!("the node answered {status}"))),
         }
     }
 
@@ -315,8 +373,8 @@ impl Node {
             return Ok(Answer::new(json));
         }
         match ErrorAnswer::deserialize(&json) {
-            Ok(ErrorAnswer { error }) => bail!("{error}"),
-            Err(_) => bail!("the node answered {status}"),
+            Ok(ErrorAnswer { error }) => Err(self.asked(anyhow!(error))),
+            Err(_) => Err(self.asked(anyhow!("the node answered {status}"))),
         }
     }
 

@@ -19,8 +19,10 @@ pub(crate) enum Command {
     /// Have a function be rung by a schedule: a POST to it, whenever it is due
     Add(Box<Add>),
     /// List all schedules, when they are due next, and what came of the last run
+    #[command(visible_alias = "ls")]
     List(Show),
     /// Remove a schedule
+    #[command(visible_alias = "rm")]
     Remove {
         /// As `cron list` shows it
         id: String,
@@ -94,18 +96,18 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
             let Add { time_zone, overlap, missed, jitter, target, .. } = *add;
             let options = CronOptions { schedule, alias, path, time_zone, overlap, missed, jitter };
             options.check().map_err(|error| Misused(error.to_string()))?;
-            let answer = Client::new(&target).send(AddCron::at(&function), &options).await?;
+            let answer = Client::new(&target)?.send(AddCron::at(&function), &options).await?;
             added(&answer.read()?);
             Ok(())
         }
         Command::List(show) => list(&show).await,
         Command::Remove { id, target } => {
-            Client::new(&target).call(RemoveCron::at(&checked(&id)?)).await?;
+            Client::new(&target)?.call(RemoveCron::at(&checked(&id)?)).await?;
             say!("removed the schedule {id}");
             Ok(())
         }
         Command::Run { id, json, target } => {
-            let answer = Client::new(&target).call(RunCron::at(&checked(&id)?)).await?;
+            let answer = Client::new(&target)?.call(RunCron::at(&checked(&id)?)).await?;
             if json {
                 print_json(&answer.json);
             }
@@ -178,7 +180,7 @@ fn outcome(run: &CronRun) -> String {
 }
 
 async fn list(show: &Show) -> anyhow::Result<()> {
-    let answer = Client::new(&show.target).call(ListCron::at()).await?;
+    let answer = Client::new(&show.target)?.call(ListCron::at()).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());

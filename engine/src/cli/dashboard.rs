@@ -80,7 +80,7 @@ struct Door {
 }
 
 pub(super) async fn run(wanted: Dashboard) -> anyhow::Result<()> {
-    let door = Door { node: Node::new(&wanted.target), token: Token::fresh()? };
+    let door = Door { node: Node::new(&wanted.target)?, token: Token::fresh()? };
     // That there is no node, or no dashboard, is said here, where it can be read.
     let page = door.node.request(Method::GET, "/", &[], Bytes::new()).await?;
     if !page.status().is_success() {

@@ -10,13 +10,14 @@ use std::time::Instant;
 
 use abi::message::Digest;
 use anyhow::Context as _;
+use api::options::Options;
 use clap::Args;
 use host::files;
 
 use super::client::Node;
 use super::deploy::{self, Deploy};
 use super::private_node::{PrivateNode, Ready, Stop};
-use super::project::{self, Builds};
+use super::project::{self, Builds, Wanted};
 use super::watch::Watch;
 use super::{Misused, Target, build, logs};
 
@@ -33,6 +34,13 @@ pub(crate) struct Dev {
     /// Where the node listens (default: a free port of 127.0.0.1)
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: String,
+    /// Run it as the table [environment.NAME] of the sockhop.toml has it
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
+    /// A file with environment variables, NAME=VALUE a line, which is read at each deploy
+    /// (repeatable)
+    #[arg(long = "env-file", value_name = "FILE")]
+    env_files: Vec<PathBuf>,
     /// Show no logs
     #[arg(long)]
     no_logs: bool,
@@ -43,7 +51,8 @@ pub(super) async fn run(dev: Dev) -> anyhow::Result<()> {
     let folder = dev.folder.clone().unwrap_or_else(|| ".".into());
     // Its watches are told by whole paths.
     let folder = folder.canonicalize().with_context(|| format!("{folder:?} cannot be read"))?;
-    let found = project::builds(&folder, None)?;
+    let as_wanted = AsWanted { environment: dev.environment.clone(), env_files: dev.env_files };
+    let found = project::builds(&folder, as_wanted.project())?;
     let found = found.ok_or_else(|| {
         Misused(format!("{folder:?} has no sockhop.toml; `sockhop new` begins a project"))
     })?;
@@ -56,7 +65,7 @@ pub(super) async fn run(dev: Dev) -> anyhow::Result<()> {
     let stopped = tokio::select! {
         _ = stop.asked() => Ok(()),
         failed = node.ended() => Err(failed),
-        failed = work(&folder, &data, found, ready, !dev.no_logs) => failed,
+        failed = work((&folder, &data), found, &as_wanted, ready, !dev.no_logs) => failed,
     };
     node.end().await;
     stopped
@@ -64,24 +73,24 @@ pub(super) async fn run(dev: Dev) -> anyhow::Result<()> {
 
 /// Builds and deploys, at once and then at each change.
 async fn work(
-    folder: &Path,
-    data: &Path,
+    (folder, data): (&Path, &Path),
     found: Builds,
+    as_wanted: &AsWanted,
     ready: Ready,
     shows_logs: bool,
 ) -> anyhow::Result<()> {
     let patterns = patterns(&found);
     let mut watch = Watch::new(folder, &patterns, found.sources)?;
     // While the node starts.
-    let mut built = rebuild(folder).await;
+    let mut built = rebuild(folder, as_wanted).await;
     ready.wait().await?;
-    let target = Target::of_data(data.to_owned());
+    let target = Target::own(data.to_owned());
     let working = async {
         let mut deployed = Deployed::default();
         let mut again = false;
         loop {
             if built {
-                deployed.update(folder, &target).await;
+                deployed.update(folder, as_wanted, &target).await;
             }
             let during = watch.changes()?;
             // What has changed while it was built sets off another build. What changes in that one,
@@ -89,12 +98,12 @@ async fn work(
             again = !again && !during.is_empty();
             let changed = if again { during } else { watch.next().await? };
             say_why(&changed);
-            built = rebuild(folder).await;
+            built = rebuild(folder, as_wanted).await;
         }
     };
     let logging = async {
         match shows_logs {
-            true => logs::follow(&Node::new(&target)).await,
+            true => logs::follow(&Node::new(&target)?).await,
             false => std::future::pending().await,
         }
     };
@@ -116,9 +125,9 @@ fn patterns(found: &Builds) -> Vec<String> {
 }
 
 /// Runs the builds that the file has now. Returns whether all went well; why not is told.
-async fn rebuild(folder: &Path) -> bool {
+async fn rebuild(folder: &Path, as_wanted: &AsWanted) -> bool {
     let built = async {
-        match project::builds(folder, None)? {
+        match project::builds(folder, as_wanted.project())? {
             Some(found) => build::all(&found).await,
             None => Err(build::BuildError::Nothing(folder.to_owned())),
         }
@@ -132,6 +141,23 @@ async fn rebuild(folder: &Path) -> bool {
     }
 }
 
+/// What the command line says of the project.
+struct AsWanted {
+    environment: Option<String>,
+    env_files: Vec<PathBuf>,
+}
+
+impl AsWanted {
+    fn project(&self) -> Wanted<'_> {
+        Wanted { name: None, environment: self.environment.as_deref() }
+    }
+
+    fn deploy(&self, folder: &Path, target: &Target) -> Deploy {
+        let options = Options { env_files: self.env_files.clone(), ..Options::default() };
+        Deploy::of_built(folder, self.environment.as_deref(), options, target.clone())
+    }
+}
+
 /// What is deployed.
 #[derive(Default)]
 struct Deployed {
@@ -141,14 +167,14 @@ struct Deployed {
 
 impl Deployed {
     /// Deploys what was built, unless it is the same as before. What fails is told.
-    async fn update(&mut self, folder: &Path, target: &Target) {
+    async fn update(&mut self, folder: &Path, as_wanted: &AsWanted, target: &Target) {
         let began = Instant::now();
-        let files = digests(folder);
+        let files = digests(folder, as_wanted);
         if !files.is_empty() && files == self.files {
             eprintln!("nothing is different from what is deployed");
             return;
         }
-        match deploy::run(Deploy::of_built(folder, target.clone())).await {
+        match deploy::run(as_wanted.deploy(folder, target)).await {
             Ok(()) => {
                 self.files = files;
                 eprintln!("served {} ms after it was built", began.elapsed().as_millis());
@@ -160,9 +186,12 @@ impl Deployed {
 
 /// The digests of what is deployed from `folder`. Of a folder there is none: that is always
 /// deployed.
-fn digests(folder: &Path) -> HashMap<PathBuf, Digest> {
-    let Ok(Some(found)) = project::builds(folder, None) else { return HashMap::new() };
-    let paths = found.sources.into_iter().chain([folder.join("sockhop.toml")]);
+fn digests(folder: &Path, as_wanted: &AsWanted) -> HashMap<PathBuf, Digest> {
+    let Ok(Some(found)) = project::builds(folder, as_wanted.project()) else {
+        return HashMap::new();
+    };
+    let given = as_wanted.env_files.iter().cloned().chain([folder.join("sockhop.toml")]);
+    let paths = found.sources.into_iter().chain(found.env_files).chain(given);
     let digests = paths.map(|path| files::digest_of(&path).map(|(digest, _)| (path, digest)));
     digests.collect::<Result<_, _>>().unwrap_or_default()
 }

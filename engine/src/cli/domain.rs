@@ -26,8 +26,10 @@ pub(crate) enum Command {
         target: Target,
     },
     /// List all domains and what they are for
+    #[command(visible_alias = "ls")]
     List(Show),
     /// Remove a domain, with this prefix or without one
+    #[command(visible_alias = "rm")]
     Remove {
         /// As it was added
         #[arg(value_name = "HOST[/PREFIX/*]")]
@@ -66,7 +68,7 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Add { domain, function, target } => {
             let (host, query) = parts(&domain);
             let call = SetDomain::at(&host).with(&query);
-            let answer = Client::new(&target).send(call, &function).await?;
+            let answer = Client::new(&target)?.send(call, &function).await?;
             let ListedDomain { domain, function, alias, .. } = answer.read()?;
             say!("{domain} is for {}", shown(&function, alias.as_deref()));
             Ok(())
@@ -74,7 +76,7 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
         Command::List(show) => list(&show).await,
         Command::Remove { domain, target } => {
             let (host, query) = parts(&domain);
-            Client::new(&target).call(RemoveDomain::at(&host).with(&query)).await?;
+            Client::new(&target)?.call(RemoveDomain::at(&host).with(&query)).await?;
             say!("removed the domain {domain}");
             Ok(())
         }
@@ -82,7 +84,7 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 async fn list(show: &Show) -> anyhow::Result<()> {
-    let answer = Client::new(&show.target).call(ListDomains::at()).await?;
+    let answer = Client::new(&show.target)?.call(ListDomains::at()).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());
@@ -106,6 +108,30 @@ async fn list(show: &Show) -> anyhow::Result<()> {
         if let Some(error) = certificate_error {
             say!("{domain} gets no certificate: {error}");
         }
+    }
+    Ok(())
+}
+
+/// Has hosts be for the function `name`, as its project says, unless they are for another.
+pub(super) async fn add_all(node: &Client, name: &str, domains: &[Domain]) -> anyhow::Result<()> {
+    if domains.is_empty() {
+        return Ok(());
+    }
+    let listed = node.call(ListDomains::at()).await?.read()?;
+    for domain in domains {
+        let text = domain.to_string();
+        match listed.iter().find(|listed| listed.domain == text) {
+            Some(listed) if listed.function == name && listed.alias.is_none() => continue,
+            Some(ListedDomain { function, alias, .. }) => anyhow::bail!(
+                "{text} is for {}; `sockhop domain remove {text}` makes it free",
+                shown(function, alias.as_deref())
+            ),
+            None => {}
+        }
+        let (host, query) = parts(domain);
+        let target = DomainTarget { function: name.to_owned(), alias: None };
+        node.send(SetDomain::at(&host).with(&query), &target).await?;
+        eprintln!("{text} is for {name}");
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::{Misused, print};
 /// line is `# TITLE: SUMMARY`.
 type Page = (&'static str, &'static str);
 
-const PAGES: [Page; 30] = [
+const PAGES: [Page; 31] = [
     ("installing", include_str!("../../guide/installing.md")),
     ("projects", include_str!("../../guide/projects.md")),
     ("functions", include_str!("../../guide/functions.md")),
@@ -31,6 +31,7 @@ const PAGES: [Page; 30] = [
     ("proxies", include_str!("../../guide/proxies.md")),
     ("https", include_str!("../../guide/https.md")),
     ("commands", include_str!("../../guide/commands.md")),
+    ("remote", include_str!("../../guide/remote.md")),
     ("dashboard", include_str!("../../guide/dashboard.md")),
     ("settings", include_str!("../../guide/settings.md")),
     ("limits", include_str!("../../guide/limits.md")),

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use api::endpoints;
 use api::jobs::{CALLBACK_HEADER, METHOD_HEADER, Submitted};
 use bytes::Bytes;
@@ -65,14 +65,15 @@ pub(super) async fn run(invoke: Invoke) -> anyhow::Result<()> {
     }
     let call =
         endpoints::Invoke::at(&invoke.name, invoke.path.strip_prefix('/').unwrap_or(&invoke.path));
-    let response =
-        Node::new(&invoke.target).request(method, call.path(), &invoke.header, body).await?;
+    let node = Node::new(&invoke.target)?;
+    let response = node.request(method, call.path(), &invoke.header, body).await?;
     let status = response.status();
     // Without the mark of an invocation it is the control API that answers: there was no call.
     let id = response.headers().get(abi::problem::INVOCATION_ID_HEADER).cloned();
     let Some(id) = id.as_ref().and_then(|id| id.to_str().ok()) else {
         let bytes = response.into_body().collect().await?.to_bytes();
-        bail!("{}", reason(&bytes).unwrap_or_else(|| "the node gave no answer".to_owned()));
+        let why = reason(&bytes).unwrap_or_else(|| "the node gave no answer".to_owned());
+        return Err(node.asked(anyhow!(why)));
     };
     let mut printed = Printed::new();
     if invoke.include {
@@ -101,12 +102,13 @@ async fn submit(mut invoke: Invoke, method: &Method, body: Bytes) -> anyhow::Res
         let name = HeaderName::from_static(CALLBACK_HEADER);
         invoke.header.push((name, HeaderValue::from_str(url).context("--callback is no URL")?));
     }
-    let node = Node::new(&invoke.target);
+    let node = Node::new(&invoke.target)?;
     let response = node.request(Method::POST, call.path(), &invoke.header, body).await?;
     let status = response.status();
     let bytes = response.into_body().collect().await?.to_bytes();
     if !status.is_success() {
-        bail!("{}", reason(&bytes).unwrap_or_else(|| format!("the node answered {status}")));
+        let why = reason(&bytes).unwrap_or_else(|| format!("the node answered {status}"));
+        return Err(node.asked(anyhow!(why)));
     }
     let submitted: Submitted = serde_json::from_slice(&bytes).context(OTHER_BUILD)?;
     say!("{}", submitted.id);

@@ -14,6 +14,7 @@ use super::{Show, Target};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List asynchronous invocations, the newest last
+    #[command(visible_alias = "ls")]
     List(List),
     /// Show one
     Show {
@@ -65,7 +66,7 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::List(wanted) => list(wanted).await,
         Command::Show { id, show } => {
-            let answer = Node::new(&show.target).call(GetJob::at(&id.to_string())).await?;
+            let answer = Node::new(&show.target)?.call(GetJob::at(&id.to_string())).await?;
             match show.json {
                 true => print_json(&answer.json),
                 false => {
@@ -76,7 +77,7 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Cancel { ids, target } => {
-            let node = Node::new(&target);
+            let node = Node::new(&target)?;
             for id in ids {
                 node.call(CancelJob::at(&id.to_string())).await?;
                 say!("removed {id}");
@@ -89,7 +90,7 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
 
 async fn list(List { function, state, limit, show }: List) -> anyhow::Result<()> {
     let query = JobsQuery { function, state, limit: Some(limit) };
-    let answer = Node::new(&show.target).call(ListJobs::at().with(&query)).await?;
+    let answer = Node::new(&show.target)?.call(ListJobs::at().with(&query)).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());
@@ -117,7 +118,7 @@ async fn list(List { function, state, limit, show }: List) -> anyhow::Result<()>
 }
 
 async fn retry(Retry { ids, all, target }: Retry) -> anyhow::Result<()> {
-    let node = Node::new(&target);
+    let node = Node::new(&target)?;
     let Some(function) = all else {
         for id in ids {
             node.call(RetryJob::at(&id.to_string())).await?;

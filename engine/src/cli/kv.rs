@@ -100,7 +100,7 @@ pub(super) async fn run(kv: Kv) -> anyhow::Result<()> {
         Kv::Ls { of, show } => list(&of, &show).await,
         Kv::Get { of, key, target } => {
             let call = GetStateValue::at(&of.function).with(&of.key(&key)?);
-            Printed::new().print(&Node::new(&target).file(call).await?);
+            Printed::new().print(&Node::new(&target)?.file(call).await?);
             Ok(())
         }
         Kv::Set { of, key, value, target } => {
@@ -108,13 +108,13 @@ pub(super) async fn run(kv: Kv) -> anyhow::Result<()> {
             let value = if value == "-" { piped()? } else { value.into_bytes() };
             check_value(&value).map_err(|why| anyhow!("{why}"))?;
             let call = SetStateValue::at(&of.function).with(&query);
-            Node::new(&target).send_bytes(call, value.into()).await?;
+            Node::new(&target)?.send_bytes(call, value.into()).await?;
             say!("set {key} of {}", of.function);
             Ok(())
         }
         Kv::Rm { of, key, target } => {
             let call = RemoveStateKey::at(&of.function).with(&of.key(&key)?);
-            Node::new(&target).send_bytes(call, Bytes::new()).await?;
+            Node::new(&target)?.send_bytes(call, Bytes::new()).await?;
             say!("removed {key} of {}", of.function);
             Ok(())
         }
@@ -133,7 +133,7 @@ fn piped() -> anyhow::Result<Vec<u8>> {
 
 async fn list(of: &Of, show: &Show) -> anyhow::Result<()> {
     abi::name::check(&of.function)?;
-    let node = Node::new(&show.target);
+    let node = Node::new(&show.target)?;
     let mut after = None;
     loop {
         let call = ListStateKeys::at(&of.function).with(&of.page(after));
@@ -157,7 +157,7 @@ async fn list(of: &Of, show: &Show) -> anyhow::Result<()> {
 
 async fn export(of: &Of, target: &Target) -> anyhow::Result<()> {
     abi::name::check(&of.function)?;
-    let node = Node::new(target);
+    let node = Node::new(target)?;
     let mut after = None;
     loop {
         let call = ListStateEntries::at(&of.function).with(&of.page(after));
@@ -174,7 +174,7 @@ async fn export(of: &Of, target: &Target) -> anyhow::Result<()> {
 
 async fn import(of: &Of, target: &Target) -> anyhow::Result<()> {
     abi::name::check(&of.function)?;
-    let node = Node::new(target);
+    let node = Node::new(target)?;
     let (mut batch, mut bytes, mut count) = (Vec::new(), 0, 0_usize);
     for (at, line) in io::stdin().lock().lines().enumerate() {
         let line = line.context("stdin cannot be read")?;
@@ -212,7 +212,7 @@ async fn send(
     let call = SetStateEntries::at(&of.function).with(&BucketQuery { bucket: of.bucket.clone() });
     match node.send(call, &NewEntries { entries }).await {
         Ok(_) => Ok(count),
-        Err(error) if before > 0 => bail!("{error} ({before} keys before that were set)"),
+        Err(error) if before > 0 => bail!("after {before} keys that were set: {error}"),
         Err(error) => Err(error),
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 
 use abi::invocation_id::InvocationId;
 use abi::spool::Stream;
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use api::endpoints::{GetInvocation, GetLogs};
 use api::logs::{Entries, Entry, FROM_EVENT, LIMIT_MAX, LogsQuery, MISSED_EVENT};
 use bytes::Bytes;
@@ -86,7 +86,7 @@ pub(super) async fn run(logs: Logs) -> anyhow::Result<()> {
 }
 
 async fn one(id: InvocationId, Show { json, target }: &Show) -> anyhow::Result<()> {
-    let answer = Node::new(target).call(GetInvocation::at(&id.to_string())).await?;
+    let answer = Node::new(target)?.call(GetInvocation::at(&id.to_string())).await?;
     let mut out = io::stdout().lock();
     if *json {
         writeln!(out, "{}", printable::json(&answer.json.to_string()))?;
@@ -127,7 +127,7 @@ async fn many(logs: &Logs) -> anyhow::Result<()> {
             _ => format!("{name:?} is no function's name"),
         })?;
     }
-    let node = Node::new(&logs.show.target);
+    let node = Node::new(&logs.show.target)?;
     let mut query = LogsQuery {
         function: (!logs.what.is_empty()).then(|| logs.what.join(",")),
         status: logs.status.map(|status| status.to_string()),
@@ -327,10 +327,8 @@ impl Events {
         let response = node.request(Method::GET, call.path(), &[], Bytes::new()).await?;
         if !response.status().is_success() {
             let bytes = response.into_body().collect().await?.to_bytes();
-            bail!(
-                "{}",
-                reason(&bytes).unwrap_or_else(|| "the node does not tell what comes".to_owned())
-            );
+            let why = reason(&bytes).unwrap_or_else(|| "the node does not tell what comes".into());
+            return Err(node.asked(anyhow!(why)));
         }
         Ok(Self { body: response.into_body(), text: Vec::new() })
     }

@@ -1,17 +1,21 @@
 //! The command line. [`serve`] runs a node. The other commands talk to the control API of one
-//! through [`mod@client`]; [`address`] says where it is, [`tls`] how it is reached from afar.
+//! through [`mod@client`]; [`mod@choice`] says which one, [`address`] where it is, [`tls`] how it is
+//! reached from afar. [`login`] keeps those that the user works with in [`contexts`].
 //!
 //! [`new`] begins a project, [`build`] builds one, and [`dev`] runs one while it is worked on, with
 //! [`watch`], which sees what changes. [`run`](mod@run) runs one without a node;
 //! [`private_node`] is the node that both start. [`deploy`] sends a function: [`project`] reads its
 //! `sockhop.toml`, [`progress`] shows how far it is, [`native`] makes a zip of a folder, [`urls`]
-//! where it can be called. [`show`] prints what there is, [`mod@invoke`] calls a function,
+//! where it can be called; [`environment`] and [`env_file`] are parts of that, and [`push`] takes
+//! one to a registry. [`mod@set`] changes options of a function that is there, [`diff`] says what
+//! differs, as [`changed`] prints it. [`show`] prints what there is, [`mod@invoke`] calls a function,
 //! [`remove`] removes one and restores it, [`versions`] is for versions and aliases, [`secret`] for
 //! secrets, [`kv`] for state, [`domain`] for hosts, [`cron`] for schedules, [`jobs`] for
 //! asynchronous invocations, [`mod@bundle`] for other platforms, [`logs`] prints what was logged,
 //! [`mod@top`] shows it as it changes,
 //! [`mod@dashboard`] has a browser do so, and [`guide`] shows the manual. [`shell`] is for
-//! packagers, [`mod@print`] what commands print with.
+//! packagers, [`mod@complete`] what shells offer, [`examples`] stand in each help, and
+//! [`mod@print`] is what commands print with, [`hidden`] what they ask with.
 //!
 //! Names and defaults are part of what users rely on (see the guide). Owns no fds.
 
@@ -23,16 +27,26 @@ macro_rules! say {
 mod address;
 mod build;
 mod bundle;
+mod changed;
+mod choice;
 mod client;
+mod complete;
+mod contexts;
 mod cron;
 mod dashboard;
 mod deploy;
 mod dev;
+mod diff;
 mod domain;
+mod env_file;
+mod environment;
+mod examples;
 mod guide;
+mod hidden;
 mod invoke;
 mod jobs;
 mod kv;
+mod login;
 mod logs;
 mod native;
 mod new;
@@ -45,6 +59,7 @@ mod remove;
 mod run;
 mod secret;
 mod serve;
+mod set;
 mod shell;
 mod show;
 mod tls;
@@ -54,15 +69,18 @@ mod versions;
 mod watch;
 
 use std::fmt;
+use std::borrow::Cow;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use abi::function::Kind;
-use clap::{Args, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use self::address::Target;
+pub(crate) use self::complete::complete;
 use compile::child::{self, Files, Processor};
-use host::{log, printable};
+use host::{log, printable, userinfo};
 
 /// What `--version` prints behind the name.
 const VERSION: &str = match abi::OPTIMISED {
@@ -81,6 +99,35 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// The command line, with examples and with what shells complete it by.
+fn command() -> clap::Command {
+    complete::with_completions(examples::with_examples(Cli::command()))
+}
+
+/// Reads the command line of this process. What is wrong with it, and help, ends the process.
+pub(crate) fn parse() -> Command {
+    let parsed = command()
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .unwrap_or_else(|error| without_credentials(error).exit());
+    parsed.command
+}
+
+/// A mistake in the arguments, which it quotes, without what opens doors.
+fn without_credentials(mut error: clap::Error) -> clap::Error {
+    let hidden = |(kind, value): (ContextKind, &ContextValue)| match value {
+        ContextValue::String(text) => match userinfo::hide(text) {
+            Cow::Owned(hidden) => Some((kind, hidden)),
+            Cow::Borrowed(_) => None,
+        },
+        _ => None,
+    };
+    for (kind, text) in error.context().filter_map(hidden).collect::<Vec<_>>() {
+        error.insert(kind, ContextValue::String(text));
+    }
+    error
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a node
@@ -91,6 +138,10 @@ pub(crate) enum Command {
     Deploy(Box<deploy::Deploy>),
     /// Push a WebAssembly file to an OCI registry
     Push(push::Push),
+    /// Change options of a function that is there
+    Set(Box<set::Set>),
+    /// Show what differs between versions, or between a project and what is deployed
+    Diff(diff::Diff),
     /// Begin a function: a folder with a program, its sockhop.toml, and how to go on
     New(new::New),
     /// Build a project, as its sockhop.toml says
@@ -100,6 +151,7 @@ pub(crate) enum Command {
     /// Run what would be deployed without a node: serve it, or run a command once
     Run(Box<run::Run>),
     /// List the functions of the node
+    #[command(visible_alias = "ls")]
     List(show::List),
     /// Show one function
     Inspect {
@@ -109,6 +161,7 @@ pub(crate) enum Command {
         show: Show,
     },
     /// Remove a function with all its versions and secrets
+    #[command(visible_alias = "rm")]
     Remove(remove::Remove),
     /// Bring a removed function back, within a day
     Restore(remove::Restore),
@@ -144,7 +197,14 @@ pub(crate) enum Command {
     /// Call a function
     Invoke(invoke::Invoke),
     /// Show what the node and its workers do
+    #[command(visible_alias = "ps")]
     Status(Show),
+    /// Keep a node that is elsewhere, and its token, so that commands ask it
+    Login(login::Login),
+    /// Forget a node and its token
+    Logout(login::Logout),
+    /// List the nodes that `login` has kept, and choose the one that commands ask
+    Context(login::ContextCommand),
     /// Show what an invocation or a function has logged
     Logs(logs::Logs),
     /// Watch what functions and workers do
@@ -245,6 +305,8 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Push(push) => client::block_on(push::run(push)),
         Command::Deploy(deploy) => client::block_on(deploy::run(*deploy)),
         Command::Run(wanted) => client::block_on(run::run(*wanted)),
+        Command::Set(set) => client::block_on(set::run(*set)),
+        Command::Diff(diff) => client::block_on(diff::run(diff)),
         Command::List(show) => client::block_on(show::list(show)),
         Command::Inspect { name, show } => client::block_on(show::inspect(name, show)),
         Command::Remove(remove) => client::block_on(remove::run(remove)),
@@ -261,6 +323,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Jobs(jobs) => client::block_on(jobs::run(jobs)),
         Command::Bundle(bundle) => client::block_on(bundle::run(bundle)),
         Command::Invoke(invoke) => client::block_on(invoke::run(invoke)),
+        Command::Login(wanted) => client::block_on(login::login(wanted)),
+        Command::Logout(wanted) => login::logout(wanted),
+        Command::Context(wanted) => login::context(wanted),
         Command::Status(show) => client::block_on(show::status(show)),
         Command::Logs(wanted) => client::block_on(logs::run(wanted)),
         Command::Top(top) => client::block_on(top::run(top)),

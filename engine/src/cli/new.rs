@@ -328,7 +328,7 @@ mod tests {
             let above = tempfile::tempdir().unwrap();
             let folder = above.path().join("my-function");
             write(template, &folder, "my-function").unwrap();
-            let found = project::builds(&folder, None).unwrap().unwrap();
+            let found = project::builds(&folder, project::Wanted::default()).unwrap().unwrap();
             assert_eq!(found.sources.len(), 1, "{folder:?}");
             let readme = fs::read_to_string(folder.join("README.md")).unwrap();
             assert!(readme.lines().count() <= 12 && !readme.contains("{{"), "{readme}");

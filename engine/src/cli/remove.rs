@@ -51,7 +51,7 @@ pub(crate) struct Restore {
 pub(super) async fn run(remove: Remove) -> anyhow::Result<()> {
     let Remove { name, yes, for_good, with_state, target } = remove;
     abi::name::check(&name)?;
-    let node = Node::new(&target);
+    let node = Node::new(&target)?;
     if !yes && io::stdin().is_terminal() {
         let what = match node.call(GetFunction::at(&name)).await {
             Ok(function) => {
@@ -120,7 +120,7 @@ async fn tell_of_state(node: &Node, name: &str) {
 pub(super) async fn restore(restore: Restore) -> anyhow::Result<()> {
     let Restore { name, id, show } = restore;
     abi::name::check(&name)?;
-    let node = Node::new(&show.target);
+    let node = Node::new(&show.target)?;
     let answer = node.send(RestoreFunction::at(&name), &api::removed::Restore { id }).await?;
     if show.json {
         print_json(&answer.json);
@@ -144,7 +144,7 @@ pub(super) async fn restore(restore: Restore) -> anyhow::Result<()> {
 
 /// Shows what can be restored.
 pub(super) async fn list(show: &Show) -> anyhow::Result<()> {
-    let answer = Node::new(&show.target).call(ListRemoved::at()).await?;
+    let answer = Node::new(&show.target)?.call(ListRemoved::at()).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());

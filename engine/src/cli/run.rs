@@ -65,7 +65,7 @@ pub(super) async fn run(run: Run) -> anyhow::Result<()> {
     let address = listen.as_deref().unwrap_or("127.0.0.1:0");
     // If this process is killed, nobody but the node is there to remove the folder.
     let (mut node, ready) = PrivateNode::start(&data, address, &["--temporary"])?;
-    let deploy = Deploy::untried(given, options, Target::of_data(data));
+    let deploy = Deploy::untried(given, options, Target::own(data));
     let ended = tokio::select! {
         signal = stop.asked() => Ok(if serves.get() { 0 } else { 128 + signal }),
         failed = node.ended() => Err(failed),
@@ -98,7 +98,7 @@ async fn work(
         once = Some(only.name.clone());
     }
     ready.wait().await?;
-    let node = Node::new(deploy.target());
+    let node = Node::new(deploy.target())?;
     for function in functions {
         let sent = deploy::send(deploy, &node, function).await?;
         if once.is_none() {

@@ -4,7 +4,9 @@
 //! One line end at the end of what stdin gives is not part of the value, unless `--exact`; at a
 //! terminal, the value is one line, which is not shown. Owns no fds.
 
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use abi::limits::SECRET_BYTES_MAX;
@@ -13,11 +15,12 @@ use api::endpoints::{ListSecrets, RemoveSecret, SetSecret};
 use api::secrets::ListedSecret;
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use super::client::Node;
-use super::print::{print_json, table};
+use super::env_file;
+use super::hidden;
+use super::print::{counted, print_json, table};
 use super::{Show, Target};
 use secrets::{check_key, check_value};
 
@@ -33,7 +36,18 @@ pub(crate) enum Secret {
         #[command(flatten)]
         target: Target,
     },
+    /// Set the secrets that a file has, NAME=VALUE a line as in a .env file
+    Import {
+        /// The function, which need not be there yet
+        name: String,
+        /// The file; - for stdin
+        #[arg(value_name = "FILE|-")]
+        file: PathBuf,
+        #[command(flatten)]
+        target: Target,
+    },
     /// List the keys of a function's secrets, and when each was set
+    #[command(visible_alias = "ls")]
     List {
         /// The function
         name: String,
@@ -41,6 +55,7 @@ pub(crate) enum Secret {
         show: Show,
     },
     /// Remove a secret of a function
+    #[command(visible_alias = "rm")]
     Remove {
         #[command(flatten)]
         place: Place,
@@ -69,10 +84,11 @@ impl Place {
 pub(super) async fn run(secret: Secret) -> anyhow::Result<()> {
     match secret {
         Secret::Set { place, exact, target } => set(place, exact, &target).await,
+        Secret::Import { name, file, target } => import(&name, &file, &target).await,
         Secret::List { name, show } => list(&name, show).await,
         Secret::Remove { place, target } => {
             place.check()?;
-            Node::new(&target).call(RemoveSecret::at(&place.name, &place.key)).await?;
+            Node::new(&target)?.call(RemoveSecret::at(&place.name, &place.key)).await?;
             say!("removed the secret {} of {}", place.key, place.name);
             Ok(())
         }
@@ -85,8 +101,37 @@ async fn set(place: Place, exact: bool, target: &Target) -> anyhow::Result<()> {
     // The node looks again; here it costs nothing, and the value stays here.
     check_value(&value)?;
     let call = SetSecret::at(&place.name, &place.key);
-    Node::new(target).send_bytes(call, Bytes::copy_from_slice(&value)).await?;
+    Node::new(target)?.send_bytes(call, Bytes::copy_from_slice(&value)).await?;
     say!("set the secret {} of {}", place.key, place.name);
+    Ok(())
+}
+
+/// Sets what a file has. All of it is looked at before the first is set.
+async fn import(name: &str, file: &Path, target: &Target) -> anyhow::Result<()> {
+    abi::name::check(name)?;
+    let pairs = match file.as_os_str() == "-" {
+        true => env_file::parse(io::stdin(), "stdin".to_owned())?,
+        false => env_file::read(file)?,
+    };
+    let secrets: BTreeMap<String, Zeroizing<String>> =
+        pairs.into_iter().map(|(key, value)| (key, Zeroizing::new(value))).collect();
+    anyhow::ensure!(!secrets.is_empty(), "{file:?} has no line NAME=VALUE; nothing is set");
+    for (key, value) in &secrets {
+        check_key(key)
+            .and_then(|()| check_value(value.as_bytes()))
+            .with_context(|| format!("the secret {key} in {file:?} cannot be set, and none is"))?;
+    }
+    let node = Node::new(target)?;
+    let mut set: Vec<&str> = Vec::new();
+    for (key, value) in &secrets {
+        let call = SetSecret::at(name, key);
+        let sent = node.send_bytes(call, Bytes::copy_from_slice(value.as_bytes())).await;
+        sent.with_context(|| {
+            format!("{key} is not set, after {}", counted(set.len() as u64, "secret"))
+        })?;
+        set.push(key);
+    }
+    say!("set {} of {name}: {}", counted(set.len() as u64, "secret"), set.join(", "));
     Ok(())
 }
 
@@ -110,50 +155,14 @@ fn without_line_end(value: &[u8]) -> &[u8] {
 
 /// A line that is typed and not shown.
 async fn typed(place: &Place) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    let hidden = Hidden::begin()
-        .context("the terminal cannot be kept from showing what is typed; use a pipe")?;
-    eprint!("value of {} for {}: ", place.key, place.name);
-    let _ = io::stderr().flush();
-    let line = tokio::task::spawn_blocking(|| {
-        let mut line = Zeroizing::new(String::with_capacity(SECRET_BYTES_MAX));
-        io::stdin().read_line(&mut line).map(|_| line)
-    });
-    let line = tokio::select! {
-        line = line => line?.context("the terminal cannot be read")?,
-        _ = tokio::signal::ctrl_c() => {
-            drop(hidden);
-            eprintln!();
-            // As a shell tells it; the thread that reads would keep us.
-            std::process::exit(130);
-        }
-    };
-    drop(hidden);
-    eprintln!();
+    let question = format!("value of {} for {}", place.key, place.name);
+    let line = hidden::line(&question, SECRET_BYTES_MAX).await?;
     Ok(Zeroizing::new(without_line_end(line.as_bytes()).to_vec()))
-}
-
-/// A terminal that does not show what is typed, until this is dropped.
-struct Hidden(Termios);
-
-impl Hidden {
-    fn begin() -> nix::Result<Self> {
-        let before = tcgetattr(io::stdin())?;
-        let mut hidden = before.clone();
-        hidden.local_flags.remove(LocalFlags::ECHO);
-        tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &hidden)?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &self.0);
-    }
 }
 
 async fn list(name: &str, show: Show) -> anyhow::Result<()> {
     abi::name::check(name)?;
-    let answer = Node::new(&show.target).call(ListSecrets::at(name)).await?;
+    let answer = Node::new(&show.target)?.call(ListSecrets::at(name)).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());

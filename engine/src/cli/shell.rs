@@ -4,15 +4,17 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::{Args, Command, CommandFactory as _};
-use clap_complete::Shell;
+use clap::{Args, Command};
+use clap_complete::env::Shells;
 
-use super::Cli;
+use super::command;
+use super::complete::VARIABLE;
 
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
-    /// The shell
-    shell: Shell,
+    /// The shell: its script belongs in what it starts with, as `source <(sockhop completions bash)`
+    #[arg(value_parser = ["bash", "elvish", "fish", "powershell", "zsh"])]
+    shell: String,
 }
 
 #[derive(Debug, Args)]
@@ -25,7 +27,7 @@ pub(crate) struct Man {
 
 /// The command line as users have it: without what the node runs for itself.
 fn public() -> Command {
-    let whole = Cli::command();
+    let whole = command();
     Command::new("sockhop")
         .about(whole.get_about().cloned().unwrap_or_default())
         .version(env!("CARGO_PKG_VERSION"))
@@ -36,8 +38,15 @@ fn public() -> Command {
 }
 
 pub(super) fn completions(wanted: &Completions) -> anyhow::Result<()> {
+    let shells = Shells::builtins();
+    let shell =
+        shells.completer(&wanted.shell).context("clap_complete does not know this shell")?;
     let mut script = Vec::new();
-    clap_complete::generate(wanted.shell, &mut public(), "sockhop", &mut script);
+    shell.write_registration(VARIABLE, "sockhop", "sockhop", "sockhop", &mut script)?;
+    if wanted.shell == "bash" {
+        // As it is, bash ends a word there, and NAME@VERSION is one.
+        writeln!(script, "COMP_WORDBREAKS=${{COMP_WORDBREAKS//@}}")?;
+    }
     io::stdout().write_all(&script).context("stdout cannot be written to")
 }
 

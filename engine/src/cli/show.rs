@@ -38,7 +38,7 @@ pub(super) async fn list(List { removed, show }: List) -> anyhow::Result<()> {
     if removed {
         return super::remove::list(&show).await;
     }
-    let answer = Node::new(&show.target).call(ListFunctions::at()).await?;
+    let answer = Node::new(&show.target)?.call(ListFunctions::at()).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());
@@ -76,7 +76,7 @@ pub(super) async fn list(List { removed, show }: List) -> anyhow::Result<()> {
 
 pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     abi::name::check(&name)?;
-    let answer = Node::new(&show.target).call(GetFunction::at(&name)).await?;
+    let answer = Node::new(&show.target)?.call(GetFunction::at(&name)).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());
@@ -150,7 +150,8 @@ fn reuse_text(Reuse { kept, memory, request, room, served }: &Reuse) -> String {
 }
 
 pub(super) async fn status(show: Show) -> anyhow::Result<()> {
-    let answer = Node::new(&show.target).call(GetStatus::at()).await?;
+    let asked = Node::new(&show.target)?;
+    let answer = asked.call(GetStatus::at()).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());
@@ -158,6 +159,7 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
     let Status { node, workers, state } = answer.read()?;
     let functions = counted(node.functions, "function");
     say!("node {} on {}: {functions}", node.pid, node.listeners.join(" "));
+    say!("asked: {}", asked.whereabouts());
     if let Some(away) = &node.store_away {
         say!("{}", away_text(away));
     }

@@ -13,6 +13,17 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
+/// Whose certificates are trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Those that the system trusts.
+    System,
+    /// Those in this file alone.
+    File(PathBuf),
+    /// These alone, as PEM.
+    Pem(String),
+}
+
 /// Why there is no TLS connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TlsError {
@@ -23,6 +34,10 @@ pub(super) enum TlsError {
     )]
     Authority { path: PathBuf, reason: String },
     #[error(
+        "the certificates that are kept with the context cannot be read: {0}; log in again with --ca FILE"
+    )]
+    Kept(String),
+    #[error(
         "the system has no certificates to trust; install ca-certificates, or name a file with --ca"
     )]
     NoRoots,
@@ -32,18 +47,17 @@ pub(super) enum TlsError {
     Handshake { host: String, source: io::Error, hint: &'static str },
 }
 
-/// Makes a TLS connection to `host` over `tcp`. Only the certificates in the file `ca` are trusted
-/// if there is one, else those that the system trusts.
+/// Makes a TLS connection to `host` over `tcp`.
 pub(super) async fn connect(
     host: &str,
-    ca: Option<&Path>,
+    trust: &Trust,
     tcp: TcpStream,
 ) -> Result<TlsStream<TcpStream>, TlsError> {
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(bare).map_err(|_| TlsError::Name { host: host.to_owned() })?;
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots(ca)?)
+        .with_root_certificates(roots(trust)?)
         .with_no_client_auth();
     let connected = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
     connected.map_err(|source| TlsError::Handshake {
@@ -53,23 +67,35 @@ pub(super) async fn connect(
     })
 }
 
-fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
+/// Returns the PEM text of a file, with certificates that can be trusted.
+pub(super) fn read_authority(path: &Path) -> Result<String, TlsError> {
+    let unfit = |reason: String| TlsError::Authority { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| unfit(error.to_string()))?;
+    of_pem(&text).map_err(unfit)?;
+    Ok(text)
+}
+
+fn roots(trust: &Trust) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    match ca {
-        None => _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
-        Some(path) => {
-            let unfit = |reason: String| TlsError::Authority { path: path.to_owned(), reason };
-            let certificates =
-                CertificateDer::pem_file_iter(path).map_err(|error| unfit(error.to_string()))?;
-            for certificate in certificates {
-                roots.add(certificate.map_err(|error| unfit(error.to_string()))?)?;
-            }
-            if roots.is_empty() {
-                return Err(unfit("there are none".to_owned()));
-            }
+    match trust {
+        Trust::System => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
+        Trust::File(path) => {
+            roots = of_pem(&read_authority(path)?).map_err(TlsError::Kept)?;
+        }
+        Trust::Pem(text) => roots = of_pem(text).map_err(TlsError::Kept)?,
     }
     if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots) }
+}
+
+fn of_pem(text: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    if roots.is_empty() { Err("there are none".to_owned()) } else { Ok(roots) }
 }
 
 /// What helps against a failed handshake.
@@ -96,9 +122,10 @@ mod tests {
         let path = folder.path().join("ca.pem");
         for text in ["", "no PEM", "-----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE-----\n"] {
             std::fs::write(&path, text).unwrap();
-            assert!(roots(Some(&path)).is_err(), "{text:?}");
+            assert!(read_authority(&path).is_err(), "{text:?}");
+            assert!(roots(&Trust::File(path.clone())).is_err(), "{text:?}");
         }
-        let error = roots(Some(Path::new("/nowhere"))).unwrap_err().to_string();
+        let error = read_authority(Path::new("/nowhere")).unwrap_err().to_string();
         assert!(error.contains("/nowhere") && error.contains("No such file"), "{error}");
     }
 }

@@ -30,6 +30,7 @@ pub(crate) enum Alias {
     /// Have a name mean a version, or several by weight; with an environment of its own
     Set(Set),
     /// Remove an alias; the versions that it means stay
+    #[command(visible_alias = "rm")]
     Remove {
         /// NAME@ALIAS
         alias: String,
@@ -37,6 +38,7 @@ pub(crate) enum Alias {
         target: Target,
     },
     /// List what the aliases of a function mean
+    #[command(visible_alias = "ls")]
     List {
         /// The function
         name: String,
@@ -57,7 +59,7 @@ pub(crate) struct Set {
     weights: Vec<(String, u32)>,
     /// An environment variable laid over the version's own, instead of all that were there
     /// (repeatable)
-    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    #[arg(long, short = 'e', value_name = "NAME=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
     /// A value that the function reads through wasi:config/store, in the same way (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
@@ -98,7 +100,7 @@ pub(super) async fn alias(alias: Alias) -> anyhow::Result<()> {
                 ))
                 .into());
             }
-            Node::new(&target).call(RemoveAlias::at(name, of)).await?;
+            Node::new(&target)?.call(RemoveAlias::at(name, of)).await?;
             say!("removed {alias}");
             Ok(())
         }
@@ -124,7 +126,7 @@ async fn set(given: Set) -> anyhow::Result<()> {
         let expected = "expected a version, --weights, --env, --config or --clear";
         return Err(Misused(format!("nothing is said of {}; {expected}", given.alias)).into());
     }
-    let answer = Node::new(&given.show.target).send(SetAlias::at(name, alias), &change).await?;
+    let answer = Node::new(&given.show.target)?.send(SetAlias::at(name, alias), &change).await?;
     print(&given.show, &answer, |targets| format!("{name}@{alias} means {targets}"))
 }
 
@@ -145,13 +147,13 @@ pub(super) async fn roll_back(given: Rollback) -> anyhow::Result<()> {
     let Rollback { name, version, show } = given;
     abi::name::check(&name)?;
     let wanted = api::versions::Rollback { version };
-    let answer = Node::new(&show.target).send(RollBack::at(&name), &wanted).await?;
+    let answer = Node::new(&show.target)?.send(RollBack::at(&name), &wanted).await?;
     print(&show, &answer, |targets| format!("{name} means {targets}"))
 }
 
 pub(super) async fn versions(name: &str, show: &Show) -> anyhow::Result<()> {
     abi::name::check(name)?;
-    let answer = Node::new(&show.target).call(ListVersions::at(name)).await?;
+    let answer = Node::new(&show.target)?.call(ListVersions::at(name)).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());
@@ -179,7 +181,7 @@ pub(super) async fn versions(name: &str, show: &Show) -> anyhow::Result<()> {
 
 async fn list(name: &str, show: &Show) -> anyhow::Result<()> {
     abi::name::check(name)?;
-    let answer = Node::new(&show.target).call(ListAliases::at(name)).await?;
+    let answer = Node::new(&show.target)?.call(ListAliases::at(name)).await?;
     if show.json {
         let aliases = answer.json.as_object().into_iter().flatten();
         aliases.for_each(|(_, alias)| print_json(alias));

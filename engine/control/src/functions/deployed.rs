@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::deploys::{DeployedVersion, VersionBefore};
-use store::inherit::changes;
+use api::difference::changes;
 use store::manifest::Manifest;
 
 use crate::answers;
@@ -29,15 +29,19 @@ impl Deployed {
     /// Returns the answer to whoever has deployed it.
     pub(crate) fn describe(&self) -> DeployedVersion {
         let before = self.before.as_deref();
+        let version = answers::version(&self.version);
+        let changed = before.map(|before| changes(&answers::version(before), &version));
         DeployedVersion {
-            version: answers::version(&self.version),
             before: before.map(|before| VersionBefore {
                 version: before.version.clone(),
                 number: before.number,
+                artefact: before.artefact.clone(),
+                artefact_bytes: before.artefact_bytes,
             }),
             options_kept: self.options_kept,
             notes: self.notes.clone(),
-            changed: before.map(|before| changes(before, &self.version)).unwrap_or_default(),
+            changed: changed.unwrap_or_default(),
+            version,
         }
     }
 }

@@ -32,6 +32,20 @@ pub enum TrialRequest {
     Skipped,
 }
 
+/// How a version is deployed.
+#[derive(Debug, Clone)]
+pub struct Steps {
+    /// Whether it becomes what the function's bare name means.
+    pub activation: Activation,
+    /// Whether it must answer.
+    pub trial: TrialRequest,
+    /// The version that must still be the function's foremost one then.
+    pub over: Option<Arc<Manifest>>,
+}
+
+/// How much of an artefact is written at a time.
+const PIECE_BYTES: usize = 1024 * 1024;
+
 /// Deploys versions.
 #[derive(Debug)]
 pub struct Deployments {
@@ -70,6 +84,64 @@ impl Deployments {
         Ok(read.await.map_err(|_| ChangeError::Stopping)??.into())
     }
 
+    /// Receives a file that is in memory.
+    ///
+    /// # Errors
+    /// As [`Self::receive`], and when it cannot be written.
+    pub(crate) async fn received(&self, artefact: &[u8]) -> Result<Received, ChangeError> {
+        let mut receiving = self.receive().await?;
+        for piece in artefact.chunks(PIECE_BYTES) {
+            receiving.take(piece).await.map_err(ChangeError::Received)?;
+        }
+        receiving.end().await.map_err(ChangeError::Received)
+    }
+
+    /// Makes a version of `name` with other options, and the file of its foremost version; if that
+    /// is not the foremost any more when the new one is kept, it is refused. Where the options
+    /// change nothing, there is no new version. With `only_plan` there is none in any case.
+    ///
+    /// # Errors
+    /// As [`Self::deploy`].
+    pub(crate) async fn set_options(
+        &self,
+        name: &str,
+        options: Options,
+        (activation, trial): (Activation, TrialRequest),
+        only_plan: bool,
+    ) -> Result<Deployed, ChangeError> {
+        abi::name::check(name)?;
+        let function = self.changes.function(name).await?;
+        let unknown = || ChangeError::Unknown(name.to_owned());
+        let over = function.foremost().cloned().ok_or_else(unknown)?;
+        if activation == Activation::Activate && function.active().is_none() {
+            return Err(ChangeError::NotActive(name.to_owned()));
+        }
+        let received = self.received(&self.artefact(&over).await?).await?;
+        let (kind, _) = received.inspect(&options, Some(&over)).await?;
+        let request = Request {
+            name,
+            options: &options,
+            activation,
+            over: Some(&over),
+            kind,
+            digest: received.digest,
+            bytes: received.bytes,
+        };
+        let planned = plan(&function, &request, Stamp::now())?;
+        if planned.changes_nothing() {
+            let (version, before) = (Arc::clone(&over), Some(over));
+            return Ok(Deployed { version, before, options_kept: true, notes: Vec::new() });
+        }
+        if only_plan {
+            let publication = &self.changes.publication;
+            publication.check_limits(name, &publication.with(name, &planned.changed))?;
+            let Plan { version, before, options_kept, .. } = planned;
+            return Ok(Deployed { version, before, options_kept, notes: Vec::new() });
+        }
+        let steps = Steps { activation, trial, over: Some(over) };
+        self.deploy(name, options, steps, received, &Progress::default()).await
+    }
+
     /// Returns how many are before `number` in the line for a compiler.
     pub(crate) fn compilers_ahead(&self, number: u64) -> usize {
         self.changes.publication.cache.ahead(number)
@@ -84,7 +156,7 @@ impl Deployments {
         &self,
         name: &str,
         options: Options,
-        (activation, trial): (Activation, TrialRequest),
+        steps: Steps,
         received: Received,
         progress: &Progress,
     ) -> Result<Deployed, ChangeError> {
@@ -109,8 +181,9 @@ impl Deployments {
         progress.enter(Phase::WaitingForTrial);
         let trial_turn = self.trials.enter().await;
         let (digest, bytes) = (received.digest, received.bytes);
-        let options = &options;
-        let request = Request { name, options, activation, kind, has_assets, digest, bytes };
+        let Steps { activation, trial, over } = steps;
+        let (options, over) = (&options, over.as_deref());
+        let request = Request { name, options, activation, over, kind, has_assets, digest, bytes };
         let deployed = self.try_and_keep(&trial_turn, &request, trial, (&received, progress)).await;
         drop((module, assets));
         match &deployed {

@@ -110,6 +110,11 @@ pub enum ChangeError {
     )]
     NotActive(String),
     #[error(
+        "function {name:?} got another version while v{over} was changed, and is as that one is; \
+         see `sockhop versions {name}`, and set the options again"
+    )]
+    Overtaken { name: String, over: u32 },
+    #[error(
         "no other version of function {0:?} was active before; say which: `sockhop rollback {0} \
          VERSION`"
     )]
@@ -164,6 +169,7 @@ impl ChangeError {
             | Self::InTheWay { .. }
             | Self::NotHere { .. }
             | Self::NotActive(_)
+            | Self::Overtaken { .. }
             | Self::NoPrevious(_)
             | Self::ActiveStays(_)
             | Self::TooManyVersions(_)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use abi::reference::Reference;
-use api::functions::{Aliases, InspectedFunction};
+use api::functions::{Aliases, InspectedFunction, VersionDetails};
 use api::versions::ListedVersion;
 use compile::queue::Purpose;
 use host::files;
@@ -55,6 +55,15 @@ impl Listing {
     /// [`ChangeError::Unknown`] when it is not.
     pub(crate) fn function(&self, name: &str) -> Result<Arc<Function>, ChangeError> {
         self.publication.function(name)
+    }
+
+    /// Returns one version of a function, which `version` names by its number or its id.
+    ///
+    /// # Errors
+    /// [`ChangeError::Unknown`] and [`ChangeError::Version`] when there is none, or several.
+    pub(crate) fn version(&self, name: &str, version: &str) -> Result<VersionDetails, ChangeError> {
+        let function = self.publication.function(name)?;
+        Ok(answers::version(function.find(name, version)?))
     }
 
     /// Returns one function: the same, and its versions.

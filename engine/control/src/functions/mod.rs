@@ -63,7 +63,7 @@ use self::trial::Trials;
 pub use self::aliases::Aliases;
 pub use self::bundles::Bundles;
 pub use self::deployed::Deployed;
-pub use self::deployments::{Deployments, TrialRequest};
+pub use self::deployments::{Deployments, Steps, TrialRequest};
 pub use self::domains::DomainChanges;
 pub use self::error::ChangeError;
 pub use self::follower::{Follower, Memory};

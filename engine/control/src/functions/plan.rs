@@ -32,6 +32,8 @@ pub(super) struct Request<'a> {
     /// The options that were given. What they leave out is as the version before has it.
     pub(super) options: &'a Options,
     pub(super) activation: Activation,
+    /// The version that it must be made over, if it takes its file of that.
+    pub(super) over: Option<&'a Manifest>,
     pub(super) kind: Kind,
     pub(super) has_assets: bool,
     /// Of the file.
@@ -44,6 +46,17 @@ pub(super) struct Request<'a> {
 pub(super) struct Stamp {
     pub(super) id: Uuid,
     pub(super) now_ms: u64,
+}
+
+impl Plan {
+    /// Returns whether the version is as the one before it, but for when it was made.
+    pub(super) fn changes_nothing(&self) -> bool {
+        self.before.as_deref().is_some_and(|before| {
+            let Manifest { version, number, created_ms, .. } = before;
+            let (version, number, created_ms) = (version.clone(), *number, *created_ms);
+            *before == Manifest { version, number, created_ms, ..self.version.as_ref().clone() }
+        })
+    }
 }
 
 impl Stamp {
@@ -76,11 +89,16 @@ pub(super) fn plan(
     request: &Request<'_>,
     stamp: Stamp,
 ) -> Result<Plan, ChangeError> {
-    let Request { name, options, activation, kind, has_assets, digest, bytes } = *request;
+    let Request { name, options, activation, over, kind, has_assets, digest, bytes } = *request;
     if function.versions().count() >= VERSIONS_PER_FUNCTION_MAX {
         return Err(ChangeError::TooManyVersions(name.to_owned()));
     }
     let before = function.foremost().cloned();
+    if let Some(over) = over
+        && before.as_ref().is_none_or(|before| before.version != over.version)
+    {
+        return Err(ChangeError::Overtaken { name: name.to_owned(), over: over.number });
+    }
     let (options, options_kept) = inherited(options.clone(), before.as_deref(), kind)?;
     let version = Arc::new(Manifest {
         version: stamp.id.to_string(),
@@ -135,6 +153,7 @@ mod tests {
             name: "hello",
             options: &options,
             activation,
+            over: None,
             kind: Kind::Http02,
             has_assets: false,
             digest: [7; 32],
@@ -196,6 +215,26 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_its_file_of_a_version_is_refused_once_another_is_active() {
+        let first = planned(&Function::default(), Options::default(), Activation::Activate);
+        let second = planned(&first.changed, Options::default(), Activation::Activate);
+        let over = |version: &Manifest| {
+            let request = Request {
+                name: "hello",
+                options: &Options::default(),
+                activation: Activation::Activate,
+                over: Some(version),
+                kind: Kind::Http02,
+                digest: [7; 32],
+                bytes: 3,
+            };
+            plan(&second.changed, &request, Stamp::now())
+        };
+        assert!(over(&second.version).is_ok());
+        assert!(matches!(over(&first.version), Err(ChangeError::Overtaken { over: 1, .. })));
+    }
+
+    #[test]
     fn a_function_has_no_more_versions_than_it_may() {
         let mut function = Function::default();
         for at in 0..VERSIONS_PER_FUNCTION_MAX {
@@ -207,6 +246,7 @@ mod tests {
             name: "hello",
             options: &Options::default(),
             activation: Activation::Keep,
+            over: None,
             kind: Kind::Http02,
             has_assets: false,
             digest: [7; 32],

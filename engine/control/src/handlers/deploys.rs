@@ -7,6 +7,8 @@
 //!                             nothing. What `options` leave out is as the active version has
 //!                             it, but for `unset` (a list of options), or the default with
 //!                             `fresh_options: true`
+//! POST   /v1/functions/NAME/options   the same `options` (JSON) for the file that is active, with
+//!                             the same query, or ?dry-run=true to be told what would become
 //! GET    /v1/deploys/ID       how far the deploy is that came with the header
 //!                             `sockhop-deploy-id: ID`, see [`crate::deploys`]
 //! ```
@@ -16,11 +18,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use abi::limits::{ARTEFACT_BYTES_MAX, MANIFEST_BYTES_MAX};
-use api::deploys::{ARTEFACT_PART, DeployQuery, OPTIONS_PART};
+use api::deploys::{ARTEFACT_PART, DeployQuery, OPTIONS_PART, OptionsQuery};
 use api::endpoint::Endpoint;
-use api::endpoints::{Deploy, GetDeploy};
+use api::endpoints::{Deploy, GetDeploy, SetOptions};
 use api::options::{Options, OptionsError};
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::multipart::Field;
 use axum::extract::{Multipart, Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -28,10 +31,11 @@ use host::fault::Fault;
 use host::printable;
 
 use super::logs::write_logs;
+use super::{make, read};
 use crate::control::Control;
 use crate::deploys::Underway;
 use crate::failed::{Failed, bad_request};
-use crate::functions::{Activation, ChangeError, Received, Receiving, TrialRequest};
+use crate::functions::{Activation, ChangeError, Received, Receiving, Steps, TrialRequest};
 use crate::routes::{Answered, QueryOf};
 
 /// How many lines that a version logged during its trial are shown to whoever deploys it.
@@ -66,9 +70,8 @@ async fn deploy_form(
     form: &mut Multipart,
     underway: Underway,
 ) -> Result<Deployed, Failed> {
-    let activation = if query.activate { Activation::Activate } else { Activation::Keep };
-    let trial = if query.trial { TrialRequest::Made } else { TrialRequest::Skipped };
-    let steps = (activation, trial);
+    let (activation, trial) = steps(query.activate, query.trial);
+    let steps = Steps { activation, trial, over: None };
     // The cheapest refusals first, before anything is written.
     abi::name::check(name).map_err(ChangeError::from)?;
     let mut options = Options::default();
@@ -106,6 +109,32 @@ async fn deploy_form(
         }
     }
     Err(bad_request("the part `artefact`, the file to deploy, is missing"))
+}
+
+fn steps(activate: bool, trial: bool) -> (Activation, TrialRequest) {
+    let activation = if activate { Activation::Activate } else { Activation::Keep };
+    let trial = if trial { TrialRequest::Made } else { TrialRequest::Skipped };
+    (activation, trial)
+}
+
+/// Answers `POST /v1/functions/NAME/options`.
+pub(crate) async fn set_options(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<String>,
+    QueryOf(query): QueryOf<SetOptions>,
+    body: Bytes,
+) -> Answered<SetOptions> {
+    let options: Options = read(&body)?;
+    let OptionsQuery { activate, trial, dry_run } = query;
+    let steps = steps(activate, trial);
+    let setting = make({
+        let control = Arc::clone(&control);
+        async move { control.functions.deployments.set_options(&name, options, steps, dry_run).await }
+    });
+    match setting.await {
+        Err(error @ ChangeError::TrialRequest { .. }) => Err(with_log(&control, error).await),
+        set => Ok(Json(set?.describe())),
+    }
 }
 
 /// Receives the options of a deploy and checks those that do not depend on the file.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! GET    /v1/functions/NAME/versions
+//! GET    /v1/functions/NAME/versions/VERSION
 //! POST   /v1/functions/NAME/rollback           {"version": "v12"}, or without for the one before
 //! GET    /v1/functions/NAME/aliases
 //! PUT    /v1/functions/NAME/aliases/ALIAS
@@ -11,7 +12,7 @@
 
 use std::sync::Arc;
 
-use api::endpoints::{ListAliases, ListVersions, RollBack, SetAlias};
+use api::endpoints::{GetVersion, ListAliases, ListVersions, RollBack, SetAlias};
 use api::versions::{AliasChange, Rollback};
 use axum::Json;
 use axum::body::Bytes;
@@ -29,6 +30,13 @@ pub(crate) async fn versions(
     Path(name): Path<String>,
 ) -> Answered<ListVersions> {
     Ok(Json(control.functions.listing.versions(&name)?))
+}
+
+pub(crate) async fn version(
+    State(control): State<Arc<Control>>,
+    Path((name, version)): Path<(String, String)>,
+) -> Answered<GetVersion> {
+    Ok(Json(control.functions.listing.version(&name, &version)?))
 }
 
 pub(crate) async fn aliases(

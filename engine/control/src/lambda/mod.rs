@@ -30,12 +30,10 @@ use store::manifest::Manifest;
 use self::describe::configuration;
 use self::error::{failed, unknown};
 use crate::control::Control;
-use crate::functions::{Activation, ChangeError, Progress, TrialRequest};
+use crate::functions::{Activation, ChangeError, Progress, Steps, TrialRequest};
 
 /// What a function is started by that names no other handler.
 const HANDLER_DEFAULT: &str = "bootstrap";
-/// How much of an artefact is written at a time.
-const PIECE_BYTES: usize = 1024 * 1024;
 
 /// The node, as the API asks it.
 #[derive(Debug)]
@@ -101,13 +99,9 @@ impl Node {
         let name = name.as_str().to_owned();
         let deploying = tokio::spawn(async move {
             let deployments = &control.functions.deployments;
-            let stored = |error: std::io::Error| ChangeError::Received(error);
-            let mut receiving = deployments.receive().await?;
-            for piece in artefact.chunks(PIECE_BYTES) {
-                receiving.take(piece).await.map_err(stored)?;
-            }
-            let received = receiving.end().await.map_err(stored)?;
-            let steps = (Activation::Activate, TrialRequest::Made);
+            let received = deployments.received(&artefact).await?;
+            let (activation, trial) = (Activation::Activate, TrialRequest::Made);
+            let steps = Steps { activation, trial, over: None };
             let progress = Progress::default();
             deployments.deploy(&name, options, steps, received, &progress).await
         });

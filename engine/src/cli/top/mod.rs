@@ -37,7 +37,7 @@ pub(crate) struct Top {
 }
 
 pub(super) async fn run(top: Top) -> anyhow::Result<()> {
-    let node = Node::new(&top.target);
+    let node = Node::new(&top.target)?;
     // The first sample is taken before the screen is: that there is no node is said where it can be
     // read.
     let first = sample(&node).await?;
@@ -94,7 +94,7 @@ async fn watch(
                 figures = Figures::between(Some(&before), &now);
                 (before, choice.trouble) = (now, None);
             }
-            Err(error) => choice.trouble = Some(error.to_string()),
+            Err(error) => choice.trouble = error.to_string().lines().next().map(str::to_owned),
         }
     }
 }
