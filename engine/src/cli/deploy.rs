@@ -25,11 +25,10 @@ use super::native;
 use super::print::print_json;
 use super::progress;
 use super::project::{self, Project, ProjectError};
-use super::push;
 use super::urls::{Named, urls};
 use super::{Misused, Target};
 use compile::inspect::inspect;
-use registry::SCHEME;
+use registry::{Access, Reference, SCHEME};
 
 /// A page for browsers, and one for everything else.
 const URLS_SHOWN: usize = 2;
@@ -81,12 +80,12 @@ impl Deploy {
 }
 
 /// A function that is ready to be sent.
-pub(super) struct Ready {
-    pub(super) name: String,
-    pub(super) options: Options,
-    pub(super) artefact: Vec<u8>,
+struct Ready {
+    name: String,
+    options: Options,
+    artefact: Vec<u8>,
     /// The schedules of its `sockhop.toml`, if there is one.
-    pub(super) cron: Option<Vec<CronOptions>>,
+    cron: Option<Vec<CronOptions>>,
 }
 
 /// Sends what is to be deployed to the node: one function, or all of a project one after another.
@@ -94,7 +93,7 @@ pub(super) struct Ready {
 pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
     let given = deploy.given.as_deref().and_then(Path::to_str);
     if let Some(reference) = given.filter(|given| given.starts_with(SCHEME)) {
-        let function = push::pulled(reference, deploy.insecure, &deploy.options).await?;
+        let function = pulled(reference, deploy.insecure, &deploy.options).await?;
         return send(&deploy, &Node::new(&deploy.target), function).await;
     }
     let folder = deploy.given.as_deref().unwrap_or(Path::new("."));
@@ -174,6 +173,26 @@ fn ready(project: Project, given: &Options) -> anyhow::Result<Ready> {
         inspect(&artefact, options.kind).with_context(|| format!("{file:?} cannot be deployed"))?;
     options.check(kind).with_context(|| format!("function {name:?}"))?;
     Ok(Ready { name, options, artefact, cron: is_project.then_some(cron) })
+}
+
+/// How registries are asked.
+pub(super) fn access(insecure: bool) -> Access {
+    Access { insecure, file_bytes_max: abi::limits::ARTEFACT_BYTES_MAX as u64 }
+}
+
+/// Returns what is in a registry, ready to be sent to a node, with where it is from.
+async fn pulled(reference: &str, insecure: bool, given: &Options) -> anyhow::Result<Ready> {
+    let reference: Reference = reference.parse()?;
+    let mut options = given.clone();
+    let name = options.name.take().unwrap_or_else(|| reference.name().replace(['_', '.'], "-"));
+    abi::name::check(&name)?;
+    eprintln!("pulling {reference} ...");
+    let pulled = registry::pull(&reference, access(insecure)).await?;
+    options.origin = Some(pulled.origin.to_string());
+    let kind = inspect(&pulled.file, options.kind)
+        .with_context(|| format!("{reference} cannot be deployed"))?;
+    options.check(kind).with_context(|| format!("function {name:?}"))?;
+    Ok(Ready { name, options, artefact: pulled.file, cron: None })
 }
 
 async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<()> {

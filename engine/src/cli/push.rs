@@ -1,14 +1,13 @@
-//! `sockhop push`, and deploys of what is in a registry. Owns no fds beyond a call.
+//! `sockhop push`: a file to a registry. Owns no fds beyond a call.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use api::options::Options;
 use clap::Args;
 use compile::inspect::inspect;
-use registry::{Access, Reference};
+use registry::Reference;
 
-use super::deploy::{Ready, read_artefact};
+use super::deploy::{access, read_artefact};
 
 #[derive(Debug, Args)]
 pub(crate) struct Push {
@@ -21,10 +20,6 @@ pub(crate) struct Push {
     insecure: bool,
 }
 
-fn access(insecure: bool) -> Access {
-    Access { insecure, file_bytes_max: abi::limits::ARTEFACT_BYTES_MAX as u64 }
-}
-
 pub(super) async fn run(Push { file, reference, insecure }: Push) -> anyhow::Result<()> {
     let reference: Reference = reference.parse()?;
     let bytes = read_artefact(&file).map_err(anyhow::Error::msg)?;
@@ -34,23 +29,4 @@ pub(super) async fn run(Push { file, reference, insecure }: Push) -> anyhow::Res
     let pushed = registry::push(&reference, bytes, component, access(insecure)).await?;
     say!("{pushed}");
     Ok(())
-}
-
-/// Returns what is in a registry, ready to be sent to a node, with where it is from.
-pub(super) async fn pulled(
-    reference: &str,
-    insecure: bool,
-    given: &Options,
-) -> anyhow::Result<Ready> {
-    let reference: Reference = reference.parse()?;
-    let mut options = given.clone();
-    let name = options.name.take().unwrap_or_else(|| reference.name().replace(['_', '.'], "-"));
-    abi::name::check(&name)?;
-    eprintln!("pulling {reference} ...");
-    let pulled = registry::pull(&reference, access(insecure)).await?;
-    options.origin = Some(pulled.origin.to_string());
-    let kind = inspect(&pulled.file, options.kind)
-        .with_context(|| format!("{reference} cannot be deployed"))?;
-    options.check(kind).with_context(|| format!("function {name:?}"))?;
-    Ok(Ready { name, options, artefact: pulled.file, cron: None })
 }
