@@ -117,13 +117,14 @@ impl Deployments {
             return Err(ChangeError::NotActive(name.to_owned()));
         }
         let received = self.received(&self.artefact(&over).await?).await?;
-        let (kind, _) = received.inspect(&options, Some(&over)).await?;
+        let Inspected { kind, has_assets, .. } = received.inspect(&options, Some(&over)).await?;
         let request = Request {
             name,
             options: &options,
             activation,
             over: Some(&over),
             kind,
+            has_assets,
             digest: received.digest,
             bytes: received.bytes,
         };
