@@ -77,6 +77,8 @@ struct Shared {
     is_doubtful: AtomicBool,
     /// Whether there was a job of a node that has gone, which is another one's to take over.
     is_left_over: AtomicBool,
+    /// Whether this node takes over all that it finds then, as nobody else has.
+    takes_all: AtomicBool,
     /// Whether another engine of this node goes on.
     is_handed_over: AtomicBool,
     /// Whether this node runs no more.
@@ -111,6 +113,7 @@ impl InNats {
             messages: AtomicU64::new(0),
             is_doubtful: AtomicBool::new(false),
             is_left_over: AtomicBool::new(false),
+            takes_all: AtomicBool::new(false),
             is_handed_over: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
         });
@@ -203,6 +206,7 @@ impl Shared {
                     let has_lost_one = self.lock_nodes().has_lost_one(now);
                     if self.is_left_over.swap(false, Relaxed) {
                         look = look.min(now + LEASE);
+                        self.takes_all.store(true, Relaxed);
                     }
                     let is_doubtful = self.is_doubtful.swap(false, Relaxed);
                     if was_late || has_lost_one || is_doubtful || look <= now {

@@ -104,6 +104,7 @@ impl Shared {
         let revision = self.renew().await?;
         let found = self.entries_since(revision).await?;
         let (mut own, mut orphans, now) = (Vec::new(), Vec::new(), Instant::now());
+        let takes_all = self.takes_all.swap(false, Relaxed);
         {
             let mut nodes = self.lock_nodes();
             for (key, Entry { revision, value }) in found {
@@ -115,7 +116,7 @@ impl Shared {
                 }
                 nodes.name(&kept.owner, now);
                 if nodes.has_gone(&kept.owner, now) {
-                    match nodes.is_mine(id, now) {
+                    match takes_all || nodes.is_mine(id, now) {
                         true => orphans.push((id, revision, kept)),
                         // It is looked again whether another one has really taken it over.
                         false => self.is_left_over.store(true, Relaxed),
