@@ -68,6 +68,7 @@ fn function(number: u32) -> Function {
             number: 1,
             id: u128::from(number).to_be_bytes(),
             module: [7; 32],
+            assets: None,
             spec: 0,
         }],
     }

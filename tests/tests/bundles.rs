@@ -1,8 +1,4 @@
 //! `sockhop bundle`: a function runs without a node, on each platform that it is packed for.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
-)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -310,7 +310,7 @@ fn jobs_of_a_function_that_was_removed_are_dead_letters_and_say_so() {
 /// How many jobs the test of kills has at least: more, if somebody has the time.
 fn load() -> usize {
     let asked = std::env::var("SOCKHOP_TEST_JOBS");
-    asked.map_or(60, |asked| asked.parse().expect("SOCKHOP_TEST_JOBS is a number"))
+    asked.map_or(60, |asked| asked.parse().unwrap())
 }
 
 #[test]

@@ -211,7 +211,7 @@ fn every_node_shows_hastens_and_removes_every_job() {
         }
         let waits = submit(&one, "status", "/?code=500");
         assert_eq!(has_failed(&other, &waits)["state"], "queued");
-        assert_eq!(listed(&other, "queued").unwrap(), [waits.clone()]);
+        assert_eq!(listed(&other, "queued").unwrap(), std::slice::from_ref(&waits));
         assert_eq!((own(&one), own(&other)), (1, 0));
         other.cli(&["jobs", "retry", &waits]).expect_code(0);
         let again = until(&other, &waits, "it is tried again", |job| job["attempts"] == 2);
@@ -334,7 +334,7 @@ fn what_is_foreign_in_the_bucket_harms_nobody() {
             let answer = ask(&node, method, &format!("/v1/jobs/{foreign}"));
             assert!(answer.contains("damaged"), "{answer}");
         }
-        assert_eq!(listed(&node, "queued").unwrap(), [id.clone()]);
+        assert_eq!(listed(&node, "queued").unwrap(), std::slice::from_ref(&id));
         is_done(&node, &submit(&node, "hello", "/"));
     }
     // A job whose request is another's, or is not there.
@@ -368,7 +368,7 @@ fn what_a_node_has_kept_by_itself_it_brings_along() {
         node.stderr().contains("2 asynchronous invocations").then_some(())
     });
     assert_eq!(listed(&node, "queued").unwrap(), [waits]);
-    assert_eq!(listed(&node, "dead").unwrap(), [dead.clone()]);
+    assert_eq!(listed(&node, "dead").unwrap(), std::slice::from_ref(&dead));
     node.cli(&["jobs", "retry", &dead]).expect_code(0);
     until(&node, &dead, "it is tried again", |job| job["state"] == "dead");
     // One that is larger than a message.

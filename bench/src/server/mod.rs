@@ -129,7 +129,7 @@ pub enum Instances {
 /// Makes the folder of a static site whose page has so many bytes. They cannot be compressed, as
 /// those of a picture.
 pub fn site(bytes: usize) -> Result<TempDir, Error> {
-    let folder = child::scratch("site")?;
+    let folder = scratch("site")?;
     let path = folder.path().join("index.html");
     let mut state = 1_u64;
     let next = || {

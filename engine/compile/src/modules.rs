@@ -356,7 +356,7 @@ mod tests {
         let again = Modules::open(folder.path().to_owned()).unwrap();
         assert!(again.read(&[1; 32]).unwrap().is_none(), "it is no compiled module");
         let opened = again.open_files(&[1; 32]).unwrap().unwrap();
-        assert_eq!(std::io::read_to_string(File::from(opened)).unwrap(), "a site");
+        assert_eq!(io::read_to_string(File::from(opened)).unwrap(), "a site");
         std::fs::write(again.path(&[1; 32]), "a").unwrap();
         assert_eq!(again.open_files(&[1; 32]).unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert_eq!(again.bytes(&[1; 32]), None, "it is made again");

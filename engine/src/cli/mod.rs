@@ -68,8 +68,8 @@ mod urls;
 mod versions;
 mod watch;
 
-use std::fmt;
 use std::borrow::Cow;
+use std::fmt;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 

@@ -225,6 +225,7 @@ mod tests {
                 activation: Activation::Activate,
                 over: Some(version),
                 kind: Kind::Http02,
+                has_assets: false,
                 digest: [7; 32],
                 bytes: 3,
             };

@@ -112,19 +112,7 @@ impl Node {
 fn new(body: usize, id: JobId) -> New {
     let head = Head { method: "POST".into(), ..Head::default() };
     let request = Request { head, body: vec![7; body] };
-    let record = Record {
-        function: "a".to_owned(),
-        reference: None,
-        target: Target::Function,
-        callback: None,
-        enqueued_ms: 1,
-        since_ms: 1,
-        due_ms: 1,
-        attempts: 0,
-        bytes: request.bytes(),
-        last: None,
-        death: None,
-    };
+    let record = Record::new("a", Target::Function, &request, 1);
     New { id, record, request }
 }
 
