@@ -63,8 +63,9 @@ pub struct Version {
     pub id: [u8; 16],
     /// Key of its compiled module.
     pub module: Digest,
-    /// Key of the site of its assets, which are served before it is called.
-    pub assets: Option<Digest>,
+    /// Key of the site of its assets, which are served before it is called. Elsewhere, as few have
+    /// any.
+    pub assets: Option<Box<Digest>>,
     /// The position of its own specification.
     pub spec: u32,
 }

@@ -19,8 +19,10 @@ const EXAMPLES: &[Examples] = &[
             "sockhop deploy hello.wasm -e GREETING=hello --memory 128MiB",
             "sockhop deploy --environment staging --env-file .env.staging",
             "sockhop deploy - --name hello < hello.wasm",
+            "sockhop deploy oci://ghcr.io/you/hello:v1",
         ],
     ),
+    (&["push"], &["sockhop push hello.wasm oci://ghcr.io/you/hello:v1"]),
     (
         &["set"],
         &[

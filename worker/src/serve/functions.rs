@@ -351,7 +351,7 @@ fn targets(function: &ArchivedFunction) -> impl Iterator<Item = (usize, &Archive
 
 /// Returns the key of the site of a version's assets.
 fn assets(version: &ArchivedVersion) -> Option<Digest> {
-    version.assets.as_ref().copied()
+    version.assets.as_ref().map(|assets| **assets)
 }
 
 /// Returns the position in `now` of what was chosen in `before`. Returns `None` unless an alias

@@ -8,12 +8,13 @@ pub(super) fn of(path: &str) -> String {
     let essence = match guess {
         _ if name == "apple-app-site-association" => "application/json",
         _ if name.ends_with(".webmanifest") => "application/manifest+json",
+        // Its only name since RFC 9239.
+        Some("application/javascript") => "text/javascript",
         Some(essence) => essence,
         None => "application/octet-stream",
     };
     // The Web's text is UTF-8, and a browser that is not told so guesses.
-    let is_text = essence.starts_with("text/") || essence == "application/javascript";
-    match is_text {
+    match essence.starts_with("text/") {
         true => format!("{essence}; charset=utf-8"),
         false => essence.to_owned(),
     }
@@ -24,7 +25,6 @@ pub(super) fn is_compressible(media_type: &str) -> bool {
     let essence = media_type.split(';').next().unwrap_or_default();
     let of_others = [
         "application/json",
-        "application/javascript",
         "application/xml",
         "application/wasm",
         "application/vnd.ms-fontobject",
