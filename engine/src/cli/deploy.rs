@@ -1,39 +1,30 @@
-//! `sockhop deploy`: a file, what the command line says of it, and what its `sockhop.toml` says.
+//! `sockhop deploy`: sends what is [ready](super::ready) to a node, and says what has become of it.
 //! Owns no fds.
 
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use abi::domain::Domain;
-use abi::function::{FileKind, Kind};
 use anyhow::{Context as _, bail};
-use api::cron::{CronOptions, ListedCron};
+use api::cron::ListedCron;
 use api::deploys::{ARTEFACT_PART, DeployQuery, DeployedVersion, OPTIONS_PART};
 use api::endpoints::{self, GetStatus};
 use api::functions::VersionDetails;
-use api::options::{Assets, Options};
+use api::options::Options;
 use bytesize::ByteSize;
 use clap::Args;
 use host::printable;
-use tempfile::NamedTempFile;
 use uuid::Uuid;
 
-use super::build;
+use super::Target;
 use super::changed::{artefact_line, lines};
 use super::client::{Answer, Node};
 use super::cron;
 use super::domain;
-use super::env_file;
-use super::native;
 use super::print::print_json;
 use super::progress;
-use super::project::{self, Project, ProjectError, Wanted};
+use super::ready::{self, Ready, Wanted};
 use super::urls::{Named, urls};
-use super::{Misused, Target};
-use compile::inspect::inspect;
-use registry::{Access, Reference, SCHEME};
 
 /// A page for browsers, and one for everything else.
 const URLS_SHOWN: usize = 2;
@@ -101,23 +92,21 @@ impl Deploy {
         }
     }
 
+    /// What it sends.
+    pub(super) fn wanted(&self) -> Wanted<'_> {
+        let Self { insecure, no_build, options, .. } = self;
+        Wanted {
+            given: self.given.as_deref(),
+            options,
+            environment: self.environment.as_deref(),
+            insecure: *insecure,
+            no_build: *no_build,
+        }
+    }
+
     pub(super) fn target(&self) -> &Target {
         &self.target
     }
-}
-
-/// A function that is ready to be sent.
-pub(super) struct Ready {
-    pub(super) name: String,
-    pub(super) kind: Kind,
-    pub(super) options: Options,
-    pub(super) artefact: Vec<u8>,
-    /// The schedules of its `sockhop.toml`, if there is one.
-    pub(super) cron: Option<Vec<CronOptions>>,
-    /// The hosts that its `sockhop.toml` has it be found by.
-    pub(super) domains: Vec<Domain>,
-    /// The context that its `sockhop.toml` names, and where that stands.
-    pub(super) context: Option<(String, String)>,
 }
 
 /// What has become of a function that was sent.
@@ -132,7 +121,7 @@ pub(super) struct Sent {
 /// Sends what is to be deployed to the node: one function, or all of a project one after another.
 /// All are looked at before the first is sent.
 pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
-    let ready = prepare(&deploy).await?;
+    let ready = ready::prepare(deploy.wanted()).await?;
     let several = ready.len() > 1;
     let names: Vec<String> = ready.iter().map(|function| function.name.clone()).collect();
     for (at, mut function) in ready.into_iter().enumerate() {
@@ -157,170 +146,9 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds what is to be deployed, and looks at it.
-pub(super) async fn prepare(deploy: &Deploy) -> anyhow::Result<Vec<Ready>> {
-    let reference = deploy.given.as_deref().and_then(Path::to_str);
-    if let Some(reference) = reference.filter(|given| given.starts_with(SCHEME)) {
-        return Ok(vec![pulled(reference, deploy.insecure, &deploy.options).await?]);
-    }
-    let wanted =
-        Wanted { name: deploy.options.name.as_deref(), environment: deploy.environment.as_deref() };
-    if deploy.given.as_deref() == Some(Path::new("-")) {
-        let file = piped(wanted)?;
-        return Ok(vec![ready(Project::of_file_alone(file.path()), &deploy.options)?]);
-    }
-    let given = deploy.given.as_deref();
-    let folder = given.unwrap_or(Path::new("."));
-    if !deploy.no_build
-        && folder.is_dir()
-        && let Some(found) = project::builds(folder, wanted)?
-    {
-        build::all(&found).await?;
-    }
-    let projects = match project::find(given, wanted) {
-        // What a folder is was said, so it need not be told by what is in it.
-        Err(ProjectError::NoProject { folder })
-            if given.is_some() && deploy.options.kind.and_then(FileKind::told).is_some() =>
-        {
-            vec![Project::of_file_alone(&folder)]
-        }
-        Err(error @ ProjectError::NoProject { .. }) if given.is_none() => {
-            return Err(Misused(error.to_string()).into());
-        }
-        found => found?,
-    };
-    if let Some(path) = projects.iter().find_map(|project| project.read.as_ref()) {
-        eprintln!("using {}", path.display());
-    }
-    projects.into_iter().map(|project| ready(project, &deploy.options)).collect()
-}
-
-/// The functions of a project as they would be sent, which is in `given` or in this folder.
-pub(super) fn of_project(
-    given: Option<&Path>,
-    name: Option<&str>,
-    environment: Option<&str>,
-) -> anyhow::Result<Vec<Ready>> {
-    let projects = project::find(given, Wanted { name, environment })?;
-    let options = Options { name: name.map(str::to_owned), ..Options::default() };
-    projects.into_iter().map(|project| ready(project, &options)).collect()
-}
-
 /// The node that is meant, where a project has a context.
 pub(super) fn target(given: &Target, context: Option<(String, String)>) -> Target {
     Target { project: context, ..given.clone() }
-}
-
-/// What stdin gives, as a file.
-fn piped(wanted: Wanted<'_>) -> anyhow::Result<NamedTempFile> {
-    if wanted.name.is_none() {
-        let why = "a file from stdin has no name; say what to call the function: --name NAME";
-        return Err(Misused(why.to_owned()).into());
-    }
-    if wanted.environment.is_some() {
-        let why = "--environment is of a project's sockhop.toml, and a file from stdin has none";
-        return Err(Misused(why.to_owned()).into());
-    }
-    let mut file = NamedTempFile::new().context("no temporary file can be made")?;
-    // One more than there may be, so that it is told.
-    let limit = abi::limits::ARTEFACT_BYTES_MAX as u64 + 1;
-    io::copy(&mut io::stdin().take(limit), &mut file).context("stdin cannot be read")?;
-    Ok(file)
-}
-
-/// Looks at a function here: that costs nothing, and the answer needs no node, which looks again.
-fn ready(project: Project, given: &Options) -> anyhow::Result<Ready> {
-    let Project { file, read, mut options, suffix, is_of_several } = project;
-    let is_project = read.is_some();
-    if let Some(read) = &read {
-        // Relative to the file, as its source is.
-        options.layers.iter_mut().for_each(|layer| *layer = read.with_file_name(&*layer));
-        if let Some(assets) = &mut options.assets {
-            assets.directory = read.with_file_name(&assets.directory);
-        }
-        options = env_file::load(options, |path| read.with_file_name(path))?;
-    }
-    let mut given = env_file::load(given.clone(), Path::to_owned)?;
-    if is_of_several {
-        // It says which of them is meant, and not what to call it.
-        given.name = None;
-    }
-    let given = &given;
-    let mut options = match read {
-        // The file is the whole truth about a project: what was taken out of it is not to live on
-        // in the active version.
-        Some(_) => {
-            Options { fresh_options: true, ..given.clone().over(options.without(&given.unset)?) }
-        }
-        None => given.clone(),
-    };
-    let name = options.name.take().unwrap_or_else(|| format!("{}{suffix}", name_of(&file)));
-    abi::name::check(&name)?;
-    options.kind = options.kind.or_else(|| native::kind_of(&file));
-    let cron = std::mem::take(&mut options.cron);
-    for (at, schedule) in cron.iter().enumerate() {
-        schedule
-            .check()
-            .with_context(|| format!("function {name:?}, [[cron]] number {}", at + 1))?;
-    }
-    let domains = std::mem::take(&mut options.domains);
-    let domains = domains
-        .iter()
-        .map(|domain| domain.parse().with_context(|| format!("function {name:?}, key domains")));
-    let domains = domains.collect::<anyhow::Result<_>>()?;
-    let context = options.context.take().map(|context| (context, "sockhop.toml".to_owned()));
-    let layers = std::mem::take(&mut options.layers);
-    let told = options.kind.and_then(FileKind::told);
-    let is_native = told.is_some_and(Kind::is_native);
-    anyhow::ensure!(
-        is_native || layers.is_empty(),
-        "--layer is for native functions; leave it out"
-    );
-    let is_single_page = options.single_page.take().unwrap_or_default();
-    anyhow::ensure!(
-        !is_single_page || told == Some(Kind::Static),
-        "--single-page is for static sites (--kind static); leave it out"
-    );
-    let assets = options.assets.take();
-    anyhow::ensure!(
-        assets.is_none() || told.is_none(),
-        "[assets] is for WebAssembly, whose files it serves before it calls it; leave it out"
-    );
-    let artefact = match told {
-        Some(Kind::Static) => native::pack_site(&file, is_single_page)?,
-        Some(_) => native::pack(&file, &layers, options.entry.take().as_deref())?,
-        None => read_artefact(&file).map_err(anyhow::Error::msg)?,
-    };
-    let kind =
-        inspect(&artefact, options.kind).with_context(|| format!("{file:?} cannot be deployed"))?;
-    options.check(kind).with_context(|| format!("function {name:?}"))?;
-    let artefact = match assets {
-        Some(Assets { directory }) => native::pack_with_assets(&artefact, &directory)?,
-        None => artefact,
-    };
-    let cron = is_project.then_some(cron);
-    Ok(Ready { name, kind, options, artefact, cron, domains, context })
-}
-
-/// How registries are asked.
-pub(super) fn access(insecure: bool) -> Access {
-    Access { insecure, file_bytes_max: abi::limits::ARTEFACT_BYTES_MAX as u64 }
-}
-
-/// Returns what is in a registry, ready to be sent to a node, with where it is from.
-async fn pulled(reference: &str, insecure: bool, given: &Options) -> anyhow::Result<Ready> {
-    let reference: Reference = reference.parse()?;
-    let mut options = env_file::load(given.clone(), Path::to_owned)?;
-    let name = options.name.take().unwrap_or_else(|| reference.name().replace(['_', '.'], "-"));
-    abi::name::check(&name)?;
-    eprintln!("pulling {reference} ...");
-    let pulled = registry::pull(&reference, access(insecure)).await?;
-    options.origin = Some(pulled.origin.to_string());
-    let kind = inspect(&pulled.file, options.kind)
-        .with_context(|| format!("{reference} cannot be deployed"))?;
-    options.check(kind).with_context(|| format!("function {name:?}"))?;
-    let (artefact, cron, domains, context) = (pulled.file, None, Vec::new(), None);
-    Ok(Ready { name, kind, options, artefact, cron, domains, context })
 }
 
 /// Sends a function to the node.
@@ -434,35 +262,6 @@ fn differences(deployed: &DeployedVersion) -> Vec<String> {
     file.into_iter().chain(heading).chain(lines(changed)).collect()
 }
 
-/// The file to deploy, looked at before it is sent anywhere.
-pub(super) fn read_artefact(path: &Path) -> Result<Vec<u8>, String> {
-    let describe = |error| format!("{path:?} cannot be read: {error}");
-    let meta = std::fs::metadata(path).map_err(describe)?;
-    if meta.is_dir() {
-        return Err(format!(
-            "{path:?} is a folder; expected a WebAssembly component, a file, or with --kind lambda, server or azure the \
-             folder of a native function, with --kind static that of a site"
-        ));
-    }
-    let limit = abi::limits::ARTEFACT_BYTES_MAX as u64;
-    if meta.len() > limit {
-        return Err(format!("{path:?} has {} bytes; at most {limit} can be deployed", meta.len()));
-    }
-    std::fs::read(path).map_err(describe)
-}
-
-/// A file's stem, or a folder's name, as a function's name, where it can be one.
-fn name_of(file: &Path) -> String {
-    // `.` has no name of its own.
-    let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    whole
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_ascii_lowercase()
-        .replace(['_', '.'], "-")
-}
-
 /// multipart/form-data (RFC 7578) with the two parts the node expects. The boundary is random
 /// enough not to be in them.
 fn form(boundary: &str, options: &[u8], artefact: &[u8]) -> Vec<u8> {
@@ -486,15 +285,6 @@ mod tests {
     use super::*;
     use abi::function::FunctionLimits;
     use api::deploys::{OptionChange, VersionBefore};
-
-    #[test]
-    fn names_come_from_files() {
-        for (file, name) in
-            [("a/Hello_World.wasm", "hello-world"), ("x.component.wasm", "x-component")]
-        {
-            assert_eq!(name_of(Path::new(file)), name);
-        }
-    }
 
     fn made(
         before: Option<VersionBefore>,

@@ -16,7 +16,7 @@ use host::files;
 
 use super::client::Node;
 use super::deploy::{self, Deploy};
-use super::private_node::{PrivateNode, Ready, Stop};
+use super::private_node::{PrivateNode, Starting, Stop};
 use super::project::{self, Builds, Wanted};
 use super::watch::Watch;
 use super::{Misused, Target, build, logs};
@@ -76,7 +76,7 @@ async fn work(
     (folder, data): (&Path, &Path),
     found: Builds,
     as_wanted: &AsWanted,
-    ready: Ready,
+    ready: Starting,
     shows_logs: bool,
 ) -> anyhow::Result<()> {
     let patterns = patterns(&found);

@@ -18,8 +18,9 @@ use store::manifest::Manifest;
 use super::Show;
 use super::changed::lines;
 use super::client::Node;
-use super::deploy::{self, Ready};
+use super::deploy;
 use super::print::print_json;
+use super::ready::{self, Ready};
 
 /// So much of a digest tells files apart.
 const DIGEST_SHOWN: usize = 12;
@@ -68,7 +69,7 @@ async fn of_versions(diff: &Diff, name: &str, from: &str) -> anyhow::Result<()> 
 
 async fn of_project(diff: &Diff) -> anyhow::Result<()> {
     let given = diff.project.as_deref();
-    let ready = deploy::of_project(given, diff.name.as_deref(), diff.environment.as_deref())?;
+    let ready = ready::of_project(given, diff.name.as_deref(), diff.environment.as_deref())?;
     for Ready { name, options, artefact, kind, context, .. } in ready {
         let target = deploy::target(&diff.show.target, context);
         let functions = Node::new(&target)?.call(ListFunctions::at()).await?.read()?;

@@ -4,7 +4,7 @@
 //!
 //! [`new`] begins a project, [`build`] builds one, and [`dev`] runs one while it is worked on, with
 //! [`watch`], which sees what changes. [`run`](mod@run) runs one without a node;
-//! [`private_node`] is the node that both start. [`deploy`] sends a function: [`project`] reads its
+//! [`private_node`] is the node that both start. [`deploy`] sends a function that is [`ready`]: [`project`] reads its
 //! `sockhop.toml`, [`progress`] shows how far it is, [`native`] makes a zip of a folder, [`urls`]
 //! where it can be called; [`environment`] and [`env_file`] are parts of that, and [`push`] takes
 //! one to a registry. [`mod@set`] changes options of a function that is there, [`diff`] says what
@@ -55,6 +55,7 @@ mod private_node;
 mod progress;
 mod project;
 mod push;
+mod ready;
 mod remove;
 mod run;
 mod secret;

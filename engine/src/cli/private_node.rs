@@ -21,7 +21,7 @@ const END: Duration = Duration::from_secs(10);
 pub(super) struct PrivateNode(Child);
 
 /// The stdout of a node that starts.
-pub(super) struct Ready(ChildStdout);
+pub(super) struct Starting(ChildStdout);
 
 impl PrivateNode {
     /// Starts a node with this data folder, and with more options than all such nodes have.
@@ -29,7 +29,7 @@ impl PrivateNode {
         data: &Path,
         listen: &str,
         options: &[&str],
-    ) -> anyhow::Result<(Self, Ready)> {
+    ) -> anyhow::Result<(Self, Starting)> {
         let mut command = std::process::Command::new("/proc/self/exe");
         command.arg0("sockhop").args(["serve", "--log", "warn", "--drain-timeout", DRAIN]);
         command.args(["--versions-kept", "1", "--versions-kept-for", "1s", "--listen", listen]);
@@ -47,7 +47,7 @@ impl PrivateNode {
         let started = Command::from(command).kill_on_drop(true).spawn();
         let mut child = started.context("the node cannot be started")?;
         let stdout = child.stdout.take().context("the node has no stdout")?;
-        Ok((Self(child), Ready(stdout)))
+        Ok((Self(child), Starting(stdout)))
     }
 
     /// Resolves when the node ends though nobody has asked it to.
@@ -71,7 +71,7 @@ impl PrivateNode {
     }
 }
 
-impl Ready {
+impl Starting {
     /// Waits until the node says that it is ready.
     pub(super) async fn wait(self) -> anyhow::Result<()> {
         let mut lines = BufReader::new(self.0).lines();

@@ -7,7 +7,7 @@ use clap::Args;
 use compile::inspect::inspect;
 use registry::Reference;
 
-use super::deploy::{access, read_artefact};
+use super::ready::{access, read_artefact};
 
 #[derive(Debug, Args)]
 pub(crate) struct Push {

@@ -27,7 +27,8 @@ use tokio::sync::mpsc::{Receiver, channel};
 use super::client::{Node, OTHER_BUILD, reason};
 use super::deploy::{self, Deploy};
 use super::logs::{self, Events};
-use super::private_node::{PrivateNode, Ready, Stop};
+use super::private_node::{PrivateNode, Starting, Stop};
+use super::ready;
 use super::{Target, print_bytes};
 
 /// How much of stdin is sent at once, and how many pieces may wait.
@@ -82,12 +83,12 @@ pub(super) async fn run(run: Run) -> anyhow::Result<()> {
 /// Deploys what there is, and runs or serves it. Returns the exit code of what was run.
 async fn work(
     deploy: &Deploy,
-    ready: Ready,
+    ready: Starting,
     listens: bool,
     serves: &Cell<bool>,
 ) -> anyhow::Result<i32> {
     // While the node starts.
-    let mut functions = deploy::prepare(deploy).await?;
+    let mut functions = ready::prepare(deploy.wanted()).await?;
     let mut once = None;
     if let [only] = functions.as_mut_slice()
         && only.kind == Kind::Command
