@@ -13,7 +13,7 @@ mod tls;
 use std::process::ExitCode;
 
 use abi::huge_pages::{self, Pages};
-use host::log;
+use host::{log, userinfo};
 
 /// Small allocations dominate here too.
 #[global_allocator]
@@ -34,7 +34,8 @@ fn main() -> ExitCode {
     let code = match cli::run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::say_failure(&whole(&error));
+            // It may quote what was given.
+            log::say_failure(&userinfo::hide(&whole(&error)));
             // As clap has it.
             if error.is::<cli::Misused>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }

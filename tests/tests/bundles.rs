@@ -217,7 +217,7 @@ fn what_cannot_be_bundled_is_refused_with_the_next_step() {
     let unknown = try_bundle(&node, "hello", "heroku", &path).expect_code(2).stderr;
     assert!(unknown.contains("heroku") && unknown.contains("cloud-run"), "{unknown}");
     native::deploy(&node, "hello-server", "server", "server", &["--no-trial"]);
-    refused("server", "oci", &["native", "server"]);
+    refused("server", "oci", &["no WebAssembly", "server"]);
     fs::write(&path, "precious").unwrap();
     try_bundle(&node, "hello", "cloud-run", &path).expect_error(&["there already", "--output"]);
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");

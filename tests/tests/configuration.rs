@@ -130,6 +130,23 @@ fn what_check_config_prints_is_a_configuration_that_says_the_same() {
     assert!(again.contains("head_timeout = \"1500ms\"  # head_timeout in"), "{again}");
 }
 
+#[test]
+fn nor_is_one_in_the_address_of_a_node_or_a_registry() {
+    let nowhere = |arguments: &[&str]| {
+        let mut command = node::sockhop();
+        command.args(arguments).env("SOCKHOP_NODE", "https://me:hunter2@host/");
+        Running::spawn(&mut command).finish(LIMIT).stderr
+    };
+    for said in [
+        nowhere(&["list"]),
+        nowhere(&["list", "--node", "https://me:hunter2@host/"]),
+        nowhere(&["login", "https://me:hunter2@host"]),
+        nowhere(&["deploy", "oci://me:hunter2@host/x:1"]),
+    ] {
+        assert!(said.contains("host") && !said.contains("hunter2"), "{said}");
+    }
+}
+
 /// A person who writes a password into a URL, where it is no good, does not find it in the log.
 #[test]
 fn no_password_of_a_url_is_repeated_wherever_it_was_given() {
