@@ -1,5 +1,5 @@
-//! `sockhop deploy`: sends what is [ready](super::ready) to a node, and says what has become of it.
-//! Owns no fds.
+//! `sockhop deploy`: sends what [`ready`](mod@super::ready) has made to a node, and says what has
+//! become of it. Owns no fds.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -23,8 +23,8 @@ const TOKEN_BYTES_MAX: usize = 4096;
 
 #[derive(Debug, Args)]
 pub(crate) struct Login {
-    /// The node's admin listener, http://HOST:PORT, or what speaks TLS in front of it,
-    /// https://HOST[:PORT]
+    /// The node's admin listener, http://HOST:PORT, or what speaks TLS in front of it, https://HOST or
+    /// https://HOST:PORT
     #[arg(value_name = "URL", value_parser = url)]
     url: Address,
     /// What to call it (default: its host, with the port if there is one)
