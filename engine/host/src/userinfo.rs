@@ -5,33 +5,46 @@ use std::borrow::Cow;
 /// Stands for what is not shown.
 const HIDDEN: &str = "***";
 
-/// Returns `text` without the user and password of any URL in it (RFC 3986 3.2.1), or of an address
-/// without its scheme. What is no URL is looked at, too: it may be one with a mistake, so all that
-/// stands before the last `@` of a word goes. Addresses of e-mail and names like `shop@live` stay.
+/// Returns `text` without the user and password of any URL in it (RFC 3986 3.2.1). What is no URL
+/// may be one with a mistake, so all that stands between a scheme and the last `@` of a word goes.
 pub fn hide(text: &str) -> Cow<'_, str> {
+    by_words(text, |word| {
+        let begin = word.find("://")? + "://".len();
+        Some((begin, word.rfind('@').filter(|at| *at >= begin)?))
+    })
+}
+
+/// The same for what was given where an address may be, also without its scheme. Addresses of e-mail
+/// and names like `shop@live` stay; those of interfaces, `wasi:http@0.2.0`, would not.
+pub fn hide_in_value(value: &str) -> Cow<'_, str> {
+    by_words(value, |word| {
+        let end = word.rfind('@')?;
+        let begin = match word.find("://") {
+            Some(at) => at + "://".len(),
+            // `--flag=user:password@host`
+            None => word.find('=').map_or(0, |at| at + 1),
+        };
+        let userinfo = word.get(begin..end)?;
+        (word.contains("://") || userinfo.contains(':')).then_some((begin, end))
+    })
+}
+
+/// Hides of each word what `userinfo` finds in it, from where to where.
+fn by_words(text: &str, userinfo: impl Fn(&str) -> Option<(usize, usize)>) -> Cow<'_, str> {
     if !text.contains('@') {
         return Cow::Borrowed(text);
     }
     let is_between = |byte: char| byte.is_whitespace() || matches!(byte, '"' | '\'' | '`' | ',');
-    Cow::Owned(text.split_inclusive(is_between).map(hide_in_word).collect())
-}
-
-fn hide_in_word(word: &str) -> Cow<'_, str> {
-    let begins = word.find("://").map(|at| at + "://".len());
-    let (scheme, rest) = word.split_at(begins.unwrap_or(0));
-    match rest.rsplit_once('@') {
-        Some((userinfo, host)) if begins.is_some() || userinfo.contains(':') => {
-            // `--flag=user:password@host`
-            let flag = if begins.is_none() { userinfo.find('=').map_or(0, |at| at + 1) } else { 0 };
-            Cow::Owned(format!("{scheme}{}{HIDDEN}@{host}", &userinfo[..flag]))
-        }
-        _ => Cow::Borrowed(word),
-    }
+    let shown = text.split_inclusive(is_between).map(|word| match userinfo(word) {
+        Some((begin, end)) => Cow::Owned(format!("{}{HIDDEN}{}", &word[..begin], &word[end..])),
+        None => Cow::Borrowed(word),
+    });
+    Cow::Owned(shown.collect())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::hide;
+    use super::*;
 
     #[test]
     fn users_and_passwords_are_hidden_and_nothing_else() {
@@ -41,13 +54,20 @@ mod tests {
             ("'https://secret@host' and more", "'https://***@host' and more"),
             ("nats://a:b@one:1,nats://c:d@two:2", "nats://***@one:1,nats://***@two:2"),
             ("https://me:se/cr@et@host", "https://***@host"),
-            ("me:secret@host:4222", "***@host:4222"),
-            ("--nats=me:secret@host", "--nats=***@host"),
             ("--nats=nats://me:secret@host", "--nats=nats://***@host"),
+            ("me@here://host", "me@here://host"),
             ("me@example.com", "me@example.com"),
             ("shop@live", "shop@live"),
         ] {
             assert_eq!(hide(text), shown);
+            assert_eq!(hide_in_value(text), shown);
         }
+        for (text, shown) in
+            [("me:secret@host:4222", "***@host:4222"), ("--nats=me:secret@host", "--nats=***@host")]
+        {
+            assert_eq!(hide_in_value(text), shown);
+        }
+        let interfaces = "wasi:http/incoming-handler@0.2 or wasi:keyvalue@0.2.0-draft";
+        assert_eq!(hide(interfaces), interfaces);
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn check(given: &Given, setting: &Arg, settings: &Command) -> Result<
                 format!(
                     "{} is not understood: {}",
                     text.join(", "),
-                    userinfo::hide(&reason(&error))
+                    userinfo::hide_in_value(&reason(&error))
                 ),
             ))
         }
@@ -90,7 +90,7 @@ pub(super) fn check(given: &Given, setting: &Arg, settings: &Command) -> Result<
 
 /// Returns a value as a message quotes it.
 fn shown(value: &str) -> String {
-    format!("{:?}", userinfo::hide(value))
+    format!("{:?}", userinfo::hide_in_value(value))
 }
 
 fn reason(error: &clap::Error) -> String {

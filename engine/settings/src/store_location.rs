@@ -68,7 +68,7 @@ impl BucketLocation {
         let bytes = bucket.as_bytes();
         let named = BUCKET_BYTES.contains(&bytes.len()) && bytes.iter().copied().all(of_name);
         if !named || !at_end(bytes.first()) || !at_end(bytes.last()) || bucket.contains("..") {
-            let shown = userinfo::hide(bucket);
+            let shown = userinfo::hide_in_value(bucket);
             return Err(format!(
                 "{shown:?} is no name of a bucket: those have 3 to 63 small letters, digits, dots and hyphens, and begin and end with a letter or digit"
             ));

@@ -43,6 +43,13 @@ const EXAMPLES: &[Examples] = &[
     (&["new"], &["sockhop new hello --lang rust", "sockhop new hello --lang go --kind server"]),
     (&["build"], &["sockhop build", "sockhop build shop --name web"]),
     (&["dev"], &["sockhop dev", "sockhop dev --listen 127.0.0.1:8080 --env-file .env"]),
+    (
+        &["run"],
+        &[
+            "sockhop run hello.wasm --listen 127.0.0.1:8080",
+            "sockhop run count.wasm -- --lines < book.txt",
+        ],
+    ),
     (&["list"], &["sockhop list", "sockhop list --removed", "sockhop ls --json"]),
     (&["inspect"], &["sockhop inspect hello"]),
     (&["remove"], &["sockhop remove hello", "sockhop rm hello --yes"]),
@@ -89,7 +96,14 @@ const EXAMPLES: &[Examples] = &[
     (&["context", "list"], &["sockhop context list"]),
     (&["context", "use"], &["sockhop context use live", "sockhop context use local"]),
     (&["context", "remove"], &["sockhop context remove live"]),
-    (&["logs"], &["sockhop logs hello --since 10m", "sockhop logs hello --follow"]),
+    (
+        &["logs"],
+        &[
+            "sockhop logs hello --since 10m",
+            "sockhop logs -f",
+            "sockhop logs shop cart -f --text error",
+        ],
+    ),
     (&["top"], &["sockhop top"]),
     (&["dashboard"], &["sockhop dashboard"]),
     (

@@ -117,7 +117,7 @@ pub(crate) fn parse() -> Command {
 /// A mistake in the arguments, which it quotes, without what opens doors.
 fn without_credentials(mut error: clap::Error) -> clap::Error {
     let hidden = |(kind, value): (ContextKind, &ContextValue)| match value {
-        ContextValue::String(text) => match userinfo::hide(text) {
+        ContextValue::String(text) => match userinfo::hide_in_value(text) {
             Cow::Owned(hidden) => Some((kind, hidden)),
             Cow::Borrowed(_) => None,
         },
